@@ -1,0 +1,1 @@
+"""What takes alerts out of Kafka: the ingest daemon."""

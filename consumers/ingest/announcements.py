@@ -1,0 +1,180 @@
+"""Reading the topic of the announced visits: a thread of its own, beside the alerts and never in their way."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stream.alert import Records
+from stream.clock import Clock
+from stream.commit import ledger
+from stream.commit.announced import SINK, store
+from stream.commit.batch import OffsetRange
+from stream.commit.identity import stream_number
+from stream.errors import Fenced, Poison, SkyburstError
+from stream.log import Log
+from stream.tables.trouble import translate
+from stream.transport.announcements import Announcement, decode_announcement
+from stream.transport.source import Partition, Source
+
+POLL_RECORDS, POLL_S, RETRY_S = 1000, 0.2, 5.0
+JOIN_S = 5.0
+"""Seconds after which a reader that was given no partition takes it that others have them all."""
+
+_log = Log("consumers.ingest.announcements")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Announcements:
+    """One reader of the topic; several daemons share its partitions as they share those of the alerts.
+
+    Attributes
+    ----------
+    instance
+        The database's instance id that this daemon began with.
+    """
+
+    source: Source
+    topic: str
+    engine: AsyncEngine
+    instance: str
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _number: int = 0
+    _next: dict[Partition, int] = field(default_factory=dict)
+    _unplaced: set[Partition] = field(default_factory=set)
+    _begun: float = field(init=False)
+    _joined: bool = False
+    _said: str = ""
+    _at_end: bool = False
+
+    def __post_init__(self) -> None:
+        self._begun = self.clock.monotonic()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything announced so far is stored; True also where there is no such topic."""
+        return self._at_end
+
+    def stop(self) -> None:
+        """End the thread after what it does just now."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """The thread's body. What is in its way is waited for: alerts are taken all the same."""
+        try:
+            self._until_done(self._subscribe)
+            while not self._stop.is_set():
+                self._until_done(self._turn)
+        finally:
+            self.source.close()
+
+    def _until_done(self, work: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                work()
+            except (SkyburstError, SQLAlchemyError, OSError) as error:
+                self._at_end = True
+                self._say(error)
+                self._stop.wait(RETRY_S)
+                continue
+            return
+
+    def _say(self, error: BaseException) -> None:
+        """Log what is in the way, once as long as it is the same."""
+        cause = translate(error)
+        if cause.code != self._said:
+            _log.warning("announcements_wait", error=cause, topic=self.topic)
+        self._said = cause.code
+
+    def _subscribe(self) -> None:
+        self.source.subscribe([self.topic], self._on_assign, self._on_leave, self._on_leave)
+
+    def _turn(self) -> None:
+        if self._unplaced:
+            for (topic, partition), offset in self._place(tuple(self._unplaced)).items():
+                self.source.seek(topic, partition, offset)
+        records = self.source.poll(POLL_RECORDS, POLL_S)
+        for trouble in self.source.troubles():
+            _log.error("announcements_held", code=trouble.code, topic=trouble.topic, message=trouble.detail)
+            if trouble.missing is not None and trouble.code == "offsets_expired":
+                self.source.seek(trouble.topic, trouble.partition, trouble.missing[1])
+        try:
+            self._take(records)
+        except Fenced as fenced:
+            _log.warning("announcements_fenced", error=fenced)
+            self._again()
+        except BaseException:
+            self._again()
+            raise
+        ends = self.source.ends()
+        joined = self._joined or self.clock.monotonic() - self._begun > JOIN_S
+        self._at_end = joined and not self._unplaced and all(part in ends for part in self._next)
+
+    def _take(self, records: Sequence[Records]) -> None:
+        told: list[Announcement] = []
+        counts: Counter[Partition] = Counter()
+        for one in records:
+            for partition, offset, value in zip(one.partition.tolist(), one.offset.tolist(), one.values, strict=True):
+                part = (one.topic, partition)
+                if part in self._next and offset >= self._next[part]:
+                    counts[part] += value is not None
+                    told += self._read(part, offset, value)
+        ends = {part: max(place, self.source.position(*part)) for part, place in self._next.items() if part in counts}
+        if not ends:
+            return
+        ranges = [OffsetRange(self._number, p[1], self._next[p], end, counts[p]) for p, end in sorted(ends.items())]
+        self._ask(store(self.engine, told, ranges, self.instance, self.clock.now()))
+        self._next |= ends
+        self._said = ""
+        self.source.commit(ends)
+
+    def _read(self, part: Partition, offset: int, value: bytes | None) -> list[Announcement]:
+        if value is None:
+            return []
+        try:
+            return [decode_announcement(value)]
+        except Poison as poison:
+            _log.error("announcement_refused", error=poison, topic=part[0], partition=part[1], offset=offset)
+            return []
+
+    def _again(self) -> None:
+        """Read from the ledger's places on, at the next turn."""
+        self._unplaced.update(self._next)
+        self._next.clear()
+
+    def _on_assign(self, parts: Sequence[Partition]) -> Mapping[Partition, int]:
+        self._joined = True
+        try:
+            return self._place(parts)
+        except (SkyburstError, SQLAlchemyError, OSError) as error:
+            self._say(error)
+            self._unplaced.update(parts)
+            return {}
+
+    def _place(self, parts: Sequence[Partition]) -> Mapping[Partition, int]:
+        lows = {part: self.source.watermarks(*part)[0] for part in parts}
+        self._number = self._ask(stream_number(self.engine, self.source.stream_of(self.topic)))
+        starts = {(self._number, partition): low for (_, partition), low in lows.items()}
+        found = self._ask(ledger.begin(self.engine, starts, SINK))
+        places = {part: found[self._number, part[1]] for part in parts}
+        self._next |= places
+        self._unplaced.difference_update(parts)
+        return places
+
+    def _on_leave(self, parts: Sequence[Partition]) -> None:
+        for part in parts:
+            self._next.pop(part, None)
+            self._unplaced.discard(part)
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()

@@ -1,0 +1,119 @@
+"""Putting aside: what is still known of a record that cannot be taken, and its place in the quarantine segment."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from xxhash import xxh3_128_digest
+
+from consumers.ingest.flat import Flat
+from stream.alert import Header, RecordId, Refusal, Stream
+from stream.alertdb import quarantine
+from stream.alertdb.blocks import BlockPlan
+from stream.alertdb.header import SegmentKey
+from stream.codec.decoder import Checked
+from stream.commit.bare import night_at
+from stream.commit.batch import Quarantined
+from stream.survey import Survey
+
+_NO_FINGERPRINT = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """The quarantined records of one night, planned into blocks."""
+
+    key: SegmentKey
+    plan: BlockPlan
+    message: tuple[int, ...]
+    records: tuple[Quarantined, ...]
+
+
+def put_aside(
+    flat: Flat,
+    checked: Checked,
+    refused: Sequence[Refusal],
+    streams: Mapping[int, Stream],
+    survey: Survey,
+    announced: Mapping[int, int],
+) -> list[Aside]:
+    """Plan the refused messages of a batch (`Refusal.row` is the message) by night; `announced` gives each visit's."""
+    nights: defaultdict[int, list[tuple[bytes, int, Quarantined]]] = defaultdict(list)
+    for refusal in sorted(refused, key=lambda r: r.row):
+        value = message_bytes(checked, refusal.row)
+        record = _quarantined(flat, value, refusal, survey, announced)
+        nights[record.night].append((value, refusal.row, record))
+    out = []
+    for night, items in sorted(nights.items()):
+        datums = quarantine.quarantined([_message(flat, *item, streams) for item in items])
+        plan = BlockPlan.of(datums, np.zeros(len(items), np.int64))
+        key = quarantine_key(survey.name, night)
+        out.append(Aside(key, plan, tuple(item[1] for item in items), tuple(item[2] for item in items)))
+    return out
+
+
+def quarantine_key(survey: str, night: int) -> SegmentKey:
+    """The quarantine segment of one night: it takes records of any stream."""
+    return SegmentKey(0, survey, night, _NO_FINGERPRINT, "quarantine")
+
+
+def kafka_night(survey: Survey, timestamp_ms: int) -> int:
+    """The night (YYYYMMDD) of a Kafka timestamp, for records whose own night nobody can read."""
+    return night_at(survey, timestamp_ms / 1000.0)
+
+
+def message_bytes(checked: Checked, row: int) -> bytes:
+    """One message, whole."""
+    return checked.buffer[checked.bounds[row] : checked.bounds[row + 1]].tobytes()
+
+
+def _quarantined(
+    flat: Flat, value: bytes, refusal: Refusal, survey: Survey, announced: Mapping[int, int]
+) -> Quarantined:
+    row = refusal.row
+    headers, timestamp = flat.headers[row], int(flat.timestamp[row])
+    visit, kafka = _number(headers, "visit", 63), kafka_night(survey, max(timestamp, 0))
+    night = kafka if visit is None else announced.get(visit, kafka)
+    return Quarantined(
+        record=RecordId(int(flat.stream[row]), int(flat.partition[row]), int(flat.offset[row])),
+        night=night,
+        # Where both say the same, the files alone could not tell which was asked.
+        night_from="kafka" if night == kafka else "announced",
+        visit=visit,
+        detector=_number(headers, "detector", 15),
+        dia_source_id=_number(headers, "diaSourceId", 63),
+        code=refusal.code,
+        reason=refusal.reason,
+        size=len(value),
+        schema_id=int.from_bytes(value[1:5], "big", signed=True) if value[:1] == b"\0" and len(value) > 4 else None,
+        timestamp=timestamp,
+        digest=xxh3_128_digest(value),
+    )
+
+
+def _message(
+    flat: Flat, value: bytes, row: int, record: Quarantined, streams: Mapping[int, Stream]
+) -> quarantine.Quarantined:
+    return quarantine.Quarantined(
+        source=streams[record.record.stream],
+        partition=record.record.partition,
+        offset=record.record.offset,
+        timestamp=record.timestamp,
+        value=value,
+        key=flat.keys[row],
+        headers=flat.headers[row],
+        code=record.code,
+        reason=record.reason,
+    )
+
+
+def _number(headers: Sequence[Header], name: str, bits: int) -> int | None:
+    """The ASCII decimal that a producer put into header `name`, where it is one and fits."""
+    for key, value in headers:
+        if key == name and value is not None and value.isdigit() and len(value) < 20:
+            number = int(value)
+            return number if number < 1 << bits else None
+    return None

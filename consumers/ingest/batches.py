@@ -1,0 +1,67 @@
+"""What travels between the stages of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from stream.alert import Records
+from stream.transport.source import Partition, PartitionTrouble
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll gave, and the consumer's position in each partition behind it.
+
+    `generation` counts the resets: what was polled before the last one is dropped.
+    """
+
+    generation: int
+    records: tuple[Records, ...]
+    position: Mapping[Partition, int]
+    nbytes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Partitions that are now ours, or start again, each at its place in the ledger."""
+
+    generation: int
+    start: Mapping[Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unassigned:
+    """Partitions that are no longer ours."""
+
+    parts: frozenset[Partition]
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Close the open batch now; `done` is set once it and all before it are committed or dropped."""
+
+    done: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """Partitions that the source cannot read any more."""
+
+    troubles: tuple[PartitionTrouble, ...]
+
+
+News = Polled | Assigned | Unassigned | Flush | Troubled
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Records of one commit-to-be, and for each partition the offsets [start, end) that they stand for."""
+
+    generation: int
+    records: tuple[Records, ...]
+    bounds: Mapping[Partition, tuple[int, int]]
+    nbytes: int
+    at: float = field(default=0.0)

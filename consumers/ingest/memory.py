@@ -1,0 +1,47 @@
+"""Memory that was touched once is used again: in a virtual machine a fresh page costs seven times a used one."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_LARGEST_FROM_HEAP = 32 << 20
+_KEPT = 1 << 30
+
+
+def reuse_memory() -> bool:
+    """Tell glibc to serve large blocks from one heap and to keep what is freed; before the first thread is started.
+
+    Batches of tens of megabytes come and go several times a second. By default each would be mapped afresh, page by
+    page, and every thread would have a heap of its own: measured, 45 instead of 30 µs a packet of 62 kB for polling
+    alone, and 120 MB more at the peak.
+
+    Returns
+    -------
+    bool
+        Whether there is a glibc to tell; elsewhere nothing is changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST_FROM_HEAP), (_TRIM_THRESHOLD, _KEPT))
+    return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def stop_collecting() -> None:
+    """Let the garbage collector rest while modules are imported: they make no garbage, and it costs a fifth of that."""
+    gc.disable()
+
+
+def collect_from_here() -> None:
+    """Collect again, but never look again at what is there now.
+
+    The modules are some 200,000 objects: measured, going through them took 8 % of the daemon's CPU time in a drain, and
+    each time some tenths of a second in which nothing else ran.
+    """
+    gc.freeze()
+    gc.enable()

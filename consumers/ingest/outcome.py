@@ -1,0 +1,217 @@
+"""What came of it: metrics, lag tools, holds and readiness, after each commit and each failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
+
+from consumers.ingest.allowance import Allowance
+from consumers.ingest.holds import Holds
+from consumers.ingest.lateness import Lateness
+from consumers.ingest.poller import Poller
+from consumers.ingest.prepare import Prepared, Preparer, by_code
+from consumers.ingest.unknown import Waits
+from stream import metrics
+from stream.alert import RecordId
+from stream.clock import Clock
+from stream.commit.batch import Batch, Committed
+from stream.commit.committer import Committer
+from stream.commit.ledger import SINK
+from stream.commit.rows import level1_columns
+from stream.commit.suspects import suspects
+from stream.commit.waiting import Waiter
+from stream.errors import Fenced, Held, Poison, SkyburstError, Transient
+from stream.log import Log
+from stream.tables.trouble import translate
+from stream.transport.source import Partition, PartitionTrouble
+from stream.web.health import Health
+
+_log = Log("consumers.ingest")
+
+RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The side effects of the pipeline, in one place.
+
+    Attributes
+    ----------
+    schema_hold_s
+        Seconds after which packets go to quarantine whose schema a reachable source denies.
+    """
+
+    poller: Poller
+    committer: Committer
+    preparer: Preparer
+    holds: Holds
+    health: Health
+    clock: Clock
+    allowance: Allowance
+    lateness: Lateness
+    schema_hold_s: float
+    owned: set[Partition] = field(default_factory=set)
+    joined: bool = False
+    last_commit: float = 0.0
+    _denied: dict[int, float] = field(default_factory=dict)
+    _known_at: float = -1.0
+
+    def turned(self) -> None:
+        """The run loop turned."""
+        self.health.turned()
+
+    def assigned(self, start: Mapping[Partition, int]) -> None:
+        """Partitions are ours and read from `start`."""
+        self.owned |= start.keys()
+        self.joined = True
+        metrics.ASSIGNED_PARTITIONS.set(len(self.owned))
+        self.health.set("starting", None)
+
+    def unassigned(self, parts: Iterable[Partition]) -> None:
+        """Partitions went to others; what held them is theirs to find out."""
+        for part in parts:
+            self.owned.discard(part)
+            self.holds.release(part)
+        metrics.ASSIGNED_PARTITIONS.set(len(self.owned))
+
+    def troubled(self, troubles: Sequence[PartitionTrouble]) -> None:
+        """The source cannot read some partitions."""
+        for trouble in troubles:
+            part = (trouble.topic, trouble.partition)
+            self.holds.hold(part, trouble.code, trouble.detail, missing=trouble.missing, retry_s=RETRY_S)
+            self.poller.hold([part])
+
+    def waits(self, waits: Mapping[Partition, Waits]) -> None:
+        """Partitions stop before a packet whose schema cannot be had."""
+        now = self.clock.monotonic()
+        for part, wait in waits.items():
+            text = f"offset {wait.offset}, schema id {wait.schema_id}: {wait.error}"
+            self.holds.hold(part, wait.error.code, text, retry_s=RETRY_S)
+            self.poller.hold([part])
+            metrics.SCHEMA_UNKNOWN.add(1)
+            if not isinstance(wait.error, Held):
+                self._denied.pop(wait.schema_id, None)
+                continue
+            since = self._denied.setdefault(wait.schema_id, now)
+            others = wait.others or self._known_at >= since
+            if now - since >= self.schema_hold_s and others and wait.schema_id not in self.preparer.unknown.denied:
+                self.preparer.unknown.denied.add(wait.schema_id)
+                _log.error("schema_denied", code=wait.error.code, schema_id=wait.schema_id, held_s=round(now - since))
+
+    def committed(self, batch: Batch, item: Prepared, done: Committed) -> None:
+        """A commit stands."""
+        if not batch.ranges:
+            return
+        streams = self.preparer.streams
+        ends = {(streams[r.stream].topic, r.partition): r.end for r in batch.ranges}
+        self.poller.tell(ends)
+        self.committer.failpoints.hit("after_tell")
+        for part in ends.keys() - item.waits.keys():
+            self.holds.passed(part)
+        self._measure(batch, item, done)
+        if done.new + done.repeated + done.conflicts:
+            self._known_at = self.clock.monotonic()
+        if done.quarantined and not self.allowance.spend(done.quarantined):
+            self.poller.quiet(True)
+            self.health.set("quarantine_limit", self.allowance.text())
+            _log.error("quarantine_limit", code="quarantine_limit", message=self.allowance.text())
+
+    def allowed(self, more: bool) -> None:
+        """Go on where an operator has allowed more bad packets."""
+        if more:
+            self.poller.quiet(False)
+            self.health.set("quarantine_limit", None)
+            _log.info("quarantine_allowed", left=self.allowance.left)
+
+    def _measure(self, batch: Batch, item: Prepared, done: Committed) -> None:
+        now = self.clock.now()
+        self.last_commit = now
+        metrics.LAST_COMMIT.set(now)
+        metrics.COMMITS.add(1, sink=SINK)
+        counts = {
+            "new": done.new,
+            "repeated": done.repeated,
+            "conflict": done.conflicts,
+            "quarantined": done.quarantined,
+            "tombstone": sum(r.tombstones for r in batch.ranges),
+        }
+        for outcome, count in counts.items():
+            metrics.RECORDS_KEPT.add(count, sink=SINK, outcome=outcome)
+        for code, count in by_code(item.refused).items():
+            metrics.QUARANTINED.add(count, code=code)
+        metrics.BYTES_KEPT.add(item.nbytes, sink=SINK)
+        metrics.BATCH_RECORDS.observe([batch.records])
+        metrics.BATCH_BYTES.observe([item.nbytes])
+        metrics.SEGMENT_BYTES.add(done.data_bytes, file="data")
+        metrics.SEGMENT_BYTES.add(done.index_bytes, file="index")
+        metrics.VISIT_PARTS.add(done.visit_parts)
+        metrics.POISON_LEFT.set(self.allowance.left)
+        for stage, seconds in (item.seconds | done.seconds).items():
+            metrics.FLUSH_DURATION.observe([seconds], sink=SINK, stage=stage)
+        self.lateness.committed(batch, now)
+        stamps = item.flat.timestamp[item.flat.timestamp > 0]
+        if len(stamps):
+            metrics.END_TO_END.observe(np.maximum(0.0, now - stamps / 1000.0))
+        _log.debug(
+            "commit", commit=done.commit, records=batch.records, new=done.new, seconds=item.seconds | done.seconds
+        )
+
+    def fenced(self, error: Fenced) -> None:
+        """Somebody else moved on."""
+        metrics.LEDGER_FENCED.add(1, fence=error.code)
+        _log.warning("fenced", error=error)
+
+    async def suspects(self, batch: Batch, poison: Poison) -> dict[RecordId, tuple[str, str]]:
+        """The records whose values the server refuses; they go to quarantine when they come again."""
+        found = await self._tried_alone(batch)
+        _log.error("rows_refused", error=poison, records=len(found))
+        return {record: (error.code, str(error)) for record, error in found.items()}
+
+    async def _tried_alone(self, batch: Batch) -> dict[RecordId, Poison]:
+        if not any(work.level1 for work in batch.works):
+            return {}
+        columns, part = level1_columns(batch)
+        waiter = Waiter(self.told)
+        while True:
+            try:
+                found = await suspects(self.committer.engine, columns, part, self.committer.statement_bytes)
+            except (SQLAlchemyError, OSError, SkyburstError) as error:
+                cause = translate(error)
+                if not isinstance(cause, Transient):
+                    raise cause from error
+                await waiter.wait(cause)
+                continue
+            waiter.done()
+            return found
+
+    async def wait(self, held: Held) -> None:
+        """Nothing can be committed until the database is as it should be."""
+        self.health.set(held.code, str(held))
+        _log.error("commit_held", error=held)
+        await asyncio.sleep(RETRY_S)
+        self.health.set(held.code, None)
+
+    def told(self, error: SkyburstError | None) -> None:
+        """A commit waits for the database or the disk (or has stopped waiting): no loss, but not ready."""
+        if error is None:
+            self.health.set("waiting", None)
+            return
+        metrics.RETRIES.add(1, code=error.code)
+        self.health.set("waiting", f"{error.code}: {error}")
+        _log.warning("waiting", error=error)
+
+    def restart(self, generation: int) -> None:
+        """Everything in flight is out of the way: read from the ledger again."""
+        self.poller.restart(generation)
+
+    def retry_held(self) -> None:
+        """Try held partitions again whose time has come; those that can be read and have nothing left are free."""
+        for part in self.poller.ended:
+            self.holds.passed(part)
+        parts = self.holds.try_again()
+        if parts:
+            self.poller.resume(parts)

@@ -1,0 +1,140 @@
+"""Where to read from: the ledger's place of each partition, asked by the polling thread at every assignment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.ingest.holds import Holds
+from stream.alert import Stream
+from stream.commit import ledger
+from stream.commit.identity import newest_generation, streams_of
+from stream.commit.waiting import Tell, Waiter
+from stream.errors import Held, SkyburstError, Transient
+from stream.tables.trouble import translate
+from stream.transport.source import Partition, Source
+
+Start = Literal["earliest", "latest"] | int
+RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class Places:
+    """Gives the next offset of each partition; a partition that has none to give is held.
+
+    Attributes
+    ----------
+    numbers, streams
+        Each topic's stream number, and each number's stream: filled in here, read by the other stages.
+    start
+        Where a partition without a ledger row begins.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    engine: AsyncEngine
+    holds: Holds
+    tell: Tell
+    start: Start
+    numbers: dict[str, int]
+    streams: dict[int, Stream]
+    stopped: Callable[[], bool] = lambda: False
+
+    def of(self, source: Source, parts: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Called in the polling thread: blocks until the ledger has answered."""
+        topics = self._topics(source, parts)
+        parts = [part for part in parts if part[0] in topics]
+        known = self._ask(self._known(topics, parts))
+        missing = [part for part in parts if part not in known and part not in self.holds]
+        if missing:
+            begins = {part: self._begin(source, part) for part in missing}
+            known |= self._ask(self._started(begins))
+        return {part: offset for part, offset in known.items() if part not in self.holds}
+
+    def _topics(self, source: Source, parts: Sequence[Partition]) -> dict[str, Stream]:
+        """The topics as they are now; the partitions of one that is gone are held."""
+        found: dict[str, Stream] = {}
+        for topic in sorted({topic for topic, _ in parts}):
+            try:
+                found[topic] = source.stream_of(topic)
+            except Held as error:
+                for part in parts:
+                    if part[0] == topic:
+                        self.holds.hold(part, error.code, str(error), retry_s=RETRY_S)
+        return found
+
+    def _ask(self, work: object) -> dict[Partition, int]:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()  # type: ignore[arg-type]
+
+    def _begin(self, source: Source, part: Partition) -> int:
+        if isinstance(self.start, int):
+            return self.start
+        low, high = source.watermarks(*part)
+        return high if self.start == "latest" else low
+
+    async def _known(self, topics: Mapping[str, Stream], parts: Sequence[Partition]) -> dict[Partition, int]:
+        waiter = Waiter(self.tell)
+        while True:
+            try:
+                found = await self._read(topics, parts)
+            except (SQLAlchemyError, OSError, SkyburstError) as error:
+                cause = translate(error)
+                if not isinstance(cause, Transient) or self.stopped():
+                    raise cause from error
+                await waiter.wait(cause)
+                continue
+            waiter.done()
+            return found
+
+    async def _read(self, topics: Mapping[str, Stream], parts: Sequence[Partition]) -> dict[Partition, int]:
+        for topic, told in topics.items():
+            # Asked each time: an operator may have begun a new generation.
+            number, stream = await newest_generation(self.engine, told)
+            self.streams[number] = stream
+            self.numbers[topic] = number
+        wanted = {(self.numbers[topic], partition): (topic, partition) for topic, partition in parts}
+        found = await ledger.places(self.engine, wanted)
+        for topic in {topic for topic, _ in parts}:
+            await self._recreated(topic, [p for p in parts if p[0] == topic], found)
+        return {wanted[place]: offset for place, offset in found.items()}
+
+    async def _recreated(self, topic: str, parts: Sequence[Partition], found: Mapping[tuple[int, int], int]) -> None:
+        """Hold what has no place in this stream but had one in an earlier stream of the same name."""
+        number = self.numbers[topic]
+        fresh = [part for part in parts if (number, part[1]) not in found]
+        if not fresh:
+            return
+        stream = self.streams[number]
+        others = [n for n in await streams_of(self.engine, stream.cluster, topic) if n != number]
+        before = await ledger.places(self.engine, [(n, part[1]) for n in others for part in fresh])
+        for part in fresh:
+            old = {n: offset for (n, partition), offset in before.items() if partition == part[1]}
+            if old:
+                last = max(old)
+                self.holds.hold(
+                    part,
+                    "topic_recreated",
+                    f"the topic was made again: stream {last} ended at {old[last]} in the ledger, this is stream "
+                    f"{number}; `skyburst ledger adopt {number}` begins with the new one",
+                    retry_s=RETRY_S,
+                )
+
+    async def _started(self, begins: Mapping[Partition, int]) -> dict[Partition, int]:
+        wanted = {(self.numbers[topic], number): (topic, number) for topic, number in begins}
+        starts = {place: begins[part] for place, part in wanted.items()}
+        waiter = Waiter(self.tell)
+        while True:
+            try:
+                found = await ledger.begin(self.engine, starts)
+            except (SQLAlchemyError, OSError) as error:
+                cause = translate(error)
+                if not isinstance(cause, Transient) or self.stopped():
+                    raise cause from error
+                await waiter.wait(cause)
+                continue
+            waiter.done()
+            return {wanted[place]: offset for place, offset in found.items()}

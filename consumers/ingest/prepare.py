@@ -1,0 +1,120 @@
+"""Preparing a batch: check every packet, place it, plan the segments' blocks. CPU work, in a thread of its own."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+
+from consumers.ingest.aside import put_aside
+from consumers.ingest.batches import RawBatch
+from consumers.ingest.flat import Flat, flatten, shorten
+from consumers.ingest.pack import Share, aside_share, shares
+from consumers.ingest.place import Placer
+from consumers.ingest.unknown import UnknownSchemas, Waits
+from stream.alert import RecordId, Refusal, Stream
+from stream.alertdb.blocks import Block
+from stream.codec.decoder import Checked, Decoder
+from stream.commit.batch import Batch, SegmentWork
+from stream.transport.source import Partition
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A batch whose blocks are being compressed.
+
+    `waits` names partitions that stop before their first packet whose schema cannot be had.
+    """
+
+    generation: int
+    nbytes: int
+    at: float
+    flat: Flat
+    shares: list[tuple[Share, list[Future[Block]]]]
+    waits: Mapping[Partition, Waits]
+    refused: tuple[Refusal, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def finish(self, survey: int, survey_digest: str) -> Batch:
+        """The batch for the committer; waits for the blocks, so call it from a thread."""
+        started = time.perf_counter()
+        works: list[SegmentWork] = []
+        for share, blocks in self.shares:
+            works.append(share.finish(self.flat, [block.result() for block in blocks]))
+        self.seconds["compress"] = time.perf_counter() - started
+        return Batch(self.flat.ranges(), tuple(works), survey, survey_digest)
+
+    def cancel(self) -> None:
+        """The batch is dropped: blocks that nobody has begun are not compressed."""
+        for _, blocks in self.shares:
+            for block in blocks:
+                block.cancel()
+
+
+@dataclass(slots=True)
+class Preparer:
+    """Prepares batches of one survey, one after the other.
+
+    Attributes
+    ----------
+    numbers, streams
+        Each topic's stream number, and each number's stream.
+    unknown
+        Judges packets whose schema cannot be had.
+    nights
+        Night (YYYYMMDD) of announced visits, for packets that nobody can read.
+    refuse
+        Records of which the database's server has refused a value, with code and reason: they go to quarantine.
+    """
+
+    decoder: Decoder
+    placer: Placer
+    pool: Executor
+    numbers: dict[str, int] = field(default_factory=dict)
+    streams: dict[int, Stream] = field(default_factory=dict)
+    unknown: UnknownSchemas = field(default_factory=UnknownSchemas)
+    nights: Mapping[int, int] = field(default_factory=dict)
+    refuse: dict[RecordId, tuple[str, str]] = field(default_factory=dict)
+
+    def prepare(self, raw: RawBatch) -> Prepared:
+        """Check, place and plan `raw`, and start the compressing of its blocks."""
+        started = time.perf_counter()
+        flat, values = flatten(raw, self.numbers)
+        checked = self.decoder.check(values)
+        del values
+        refused = {refusal.row: refusal for refusal in (*self._known_bad(flat), *checked.refused)}
+        denied, waits = self.unknown.judge(checked, flat, {number: topic for topic, number in self.numbers.items()})
+        refused |= denied
+        if waits:
+            short = self.prepare(shorten(raw, {part: wait.offset for part, wait in waits.items()}))
+            short.waits = {**short.waits, **waits}
+            return short
+        placed_at = time.perf_counter()
+        planned = self._plan(checked, flat, refused)
+        blocks = [(share, share.start(self.pool)) for share in planned]
+        seconds = {"check": placed_at - started, "place": time.perf_counter() - placed_at}
+        return Prepared(raw.generation, raw.nbytes, raw.at, flat, blocks, {}, tuple(refused.values()), seconds)
+
+    def _known_bad(self, flat: Flat) -> list[Refusal]:
+        if not self.refuse:
+            return []
+        cells = (flat.stream.tolist(), flat.partition.tolist(), flat.offset.tolist())
+        found = enumerate(self.refuse.get(RecordId(*cell)) for cell in zip(*cells, strict=True))
+        return [Refusal(row, *said) for row, said in found if said]
+
+    def _plan(self, checked: Checked, flat: Flat, refused: dict[int, Refusal]) -> list[Share]:
+        """Plan all segments' shares, and add what cannot be placed to `refused`."""
+        placed = [self.placer.place(group, flat, refused) for group in checked.groups]
+        for one in placed:
+            refused |= {refusal.row: refusal for refusal in one.refused}
+        streams, survey = self.streams, self.placer.survey
+        planned = [share for one in placed for share in shares(checked, one, flat, survey.name, streams)]
+        asides = put_aside(flat, checked, tuple(refused.values()), streams, survey, self.nights)
+        return planned + [aside_share(aside) for aside in asides]
+
+
+def by_code(refused: Collection[Refusal]) -> Counter[str]:
+    """How many records were refused for each code."""
+    return Counter(refusal.code for refusal in refused)

@@ -1,0 +1,1 @@
+"""What puts alerts into Kafka: replay of processed visits, archived nights and synthetic ones."""

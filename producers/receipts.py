@@ -1,0 +1,165 @@
+"""What a run has got acknowledged, kept in a folder, so that a later run sends the rest and only that.
+
+``<run>.json`` is the run: where from, where to, and the ranges of message numbers that the broker acknowledged, written
+anew every second. ``<run>.unacknowledged.jsonl`` names each message that it did not. A run that was killed may send
+again what was acknowledged in its last second: the ingest daemon tells repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import xxhash
+
+from stream.errors import Wrong
+from stream.visit import Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class Unacknowledged:
+    """A message that the broker did not acknowledge.
+
+    Attributes
+    ----------
+    number
+        Its place in the source: 0, 1, …
+    headers
+        What it was sent with.
+    bytes
+        Length of the value.
+    digest
+        xxh3-128 of the value, hexadecimal: a source that gives another message at this place has changed.
+    code, reason
+        Why, as the publisher said it.
+    """
+
+    number: int
+    headers: Mapping[str, str]
+    bytes: int
+    digest: str
+    code: str
+    reason: str
+
+    @classmethod
+    def of(cls, number: int, message: Outgoing, code: str, reason: str) -> Unacknowledged:
+        """The entry for `message`."""
+        shown = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers}
+        return cls(number, shown, len(message.value), digest_of(message), code, reason)
+
+
+@dataclass(slots=True)
+class Receipt:
+    """One run, as its file has it.
+
+    Attributes
+    ----------
+    run, sources, topic, begun
+        Its id, where from, where to, and when (seconds since 1970-01-01 UTC).
+    taken
+        Messages that the sources gave.
+    complete
+        The sources came to their end, and everything was acknowledged.
+    announced
+        Every announcement made was acknowledged; not known of a run that was killed.
+    acknowledged
+        Ranges ``[start, end)`` of message numbers.
+    """
+
+    run: str
+    sources: list[str]
+    topic: str
+    begun: float
+    taken: int = 0
+    complete: bool = False
+    announced: bool = False
+    acknowledged: list[tuple[int, int]] = field(default_factory=list)
+
+
+def digest_of(message: Outgoing) -> str:
+    """xxh3-128 of the message's value, hexadecimal."""
+    return xxhash.xxh3_128_hexdigest(message.value)
+
+
+class Receipts:
+    """The folder of runs; made where absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, receipt: Receipt, failed: Iterable[Unacknowledged] = ()) -> None:
+        """Write the run's files, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(asdict(each)) + "\n" for each in failed)
+        if lines or self._list(receipt.run).exists():
+            _replace(self._list(receipt.run), lines)
+        _replace(self._file(receipt.run), json.dumps(asdict(receipt), indent=1) + "\n")
+
+    def find(self, sources: list[str], topic: str, run: str | None = None) -> Receipt:
+        """The run called `run`, or the last one of these sources to this topic.
+
+        Raises
+        ------
+        stream.errors.Wrong
+            ``no_run``: there is none; ``other_source``: it had other sources or another topic.
+        """
+        if run is not None:
+            found = self._read(self._file(run))
+            if (found.sources, found.topic) != (sources, topic):
+                raise Wrong(
+                    "other_source",
+                    f"run {run} sent {' '.join(found.sources)} to {found.topic}",
+                    "resume with the same sources, in the same order, and the same topic",
+                )
+            return found
+        same = [each for each in self._all() if (each.sources, each.topic) == (sources, topic)]
+        if not same:
+            raise Wrong("no_run", f"{self.folder} has no run of these sources to {topic}", "send without --resume")
+        return max(same, key=lambda each: each.begun)
+
+    def unacknowledged(self, run: str) -> dict[int, Unacknowledged]:
+        """What the run had not got acknowledged when it ended, by number."""
+        path = self._list(run)
+        if not path.exists():
+            return {}
+        entries = [Unacknowledged(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {entry.number: entry for entry in entries}
+
+    def _all(self) -> Iterable[Receipt]:
+        return [self._read(path) for path in sorted(self.folder.glob("*.json"))]
+
+    def _read(self, path: Path) -> Receipt:
+        try:
+            found = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise Wrong("no_run", f"{path} is not there", "see --state") from None
+        except (OSError, ValueError, TypeError) as error:
+            raise Wrong(
+                "run_damaged", f"{path} cannot be read: {error}", "remove it, or send without --resume"
+            ) from error
+        found.acknowledged = [(start, end) for start, end in found.acknowledged]
+        return found
+
+    def _file(self, run: str) -> Path:
+        return self.folder / f"{run}.json"
+
+    def _list(self, run: str) -> Path:
+        return self.folder / f"{run}.unacknowledged.jsonl"
+
+
+def default_state() -> Path:
+    """Where runs are kept unless told: the user's state folder."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "skyburst" / "replay"
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

@@ -1,0 +1,1 @@
+"""What an alert is, how it is framed, checked, placed on the sky and kept: the nouns of skyburst."""

@@ -1,0 +1,177 @@
+"""Segments in an object store, which cannot append: each is sealed at birth, two objects that are put once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore import exceptions
+from obstore.store import from_url
+from xxhash import xxh3_128
+
+from stream.alertdb.cache import BlockCache
+from stream.alertdb.container import SYNC_BYTES
+from stream.alertdb.copying import copied_index, pieces
+from stream.alertdb.damage import SegmentAbsent, SegmentDamaged
+from stream.alertdb.header import SegmentHeader
+from stream.alertdb.names import Token, file_name, night_of, number_of, parsed, random_token
+from stream.alertdb.putting import PutSegment
+from stream.alertdb.reader import SegmentReader
+from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
+from stream.alertdb.store import SegmentStore
+from stream.alertdb.window import Readable, check_range
+from stream.errors import Fatal, Transient
+
+
+class ObjectStore:
+    """The store behind a URL, through obstore.
+
+    Parameters
+    ----------
+    store
+        An obstore store: memory, a folder, S3 and its like.
+    token, marker
+        Sources of the sixteen hex digits in names and of the sync markers.
+    """
+
+    appends = False
+
+    def __init__(self, store: Any, *, token: Token = random_token, marker: Callable[[int], bytes] = os.urandom) -> None:
+        self._store = store
+        self._token = token
+        self._marker = marker
+        self._cache = BlockCache()
+
+    @classmethod
+    def at(cls, url: str) -> ObjectStore:
+        """Open the store of a URL (``s3://bucket/prefix``, ``file:///folder``, ``memory://``); keys: environment."""
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            Path(parts.path).mkdir(parents=True, exist_ok=True)
+        with _store_errors(url):
+            return cls(from_url(url))
+
+    def create(self, header: SegmentHeader) -> OpenSegment:
+        """Begin a segment under fresh names."""
+        return PutSegment(header, self._marker(SYNC_BYTES), self._token, self._put)
+
+    def read(self, ref: SegmentRef) -> SegmentReader:
+        """Open a segment's published bytes."""
+        return SegmentReader.open(ref, self.window, self._cache)
+
+    def window(self, name: str, length: int) -> Readable:
+        """Open the first `length` bytes of one object."""
+        return ObjectWindow(self._store, parsed(name), length)
+
+    def copy(self, ref: SegmentRef, number: int, source: SegmentStore | None = None) -> Sealed:
+        """Copy a segment's published bytes to new objects here, sealed."""
+        night = night_of(ref.data_name)
+        origin = self if source is None else source
+        index, records = copied_index(origin, ref)
+        data_name = file_name(night, number, self._token(), "data")
+        index_name = file_name(night, number, self._token(), "index")
+        digest, length = xxh3_128(), 0
+        # Not put() of an iterator: one that reads from obstore itself panics inside its runtime.
+        with _store_errors(data_name):
+            writer = obstore.open_writer(self._store, data_name)
+        for piece in pieces(origin, ref):
+            digest.update(piece)
+            length += len(piece)
+            with _store_errors(data_name):
+                writer.write(piece)
+        with _store_errors(data_name):
+            writer.close()
+        self._put(index_name, index)
+        return Sealed(
+            number=number,
+            data_name=data_name,
+            index_name=index_name,
+            data_length=length,
+            index_length=len(index),
+            records=records,
+            digest=digest.digest(),
+            index_digest=xxh3_128(index).digest(),
+        )
+
+    def remove(self, name: str) -> None:
+        """Remove an object, which may be gone already."""
+        with _store_errors(name):
+            try:
+                obstore.delete(self._store, parsed(name))
+            except FileNotFoundError:
+                return
+
+    def retire(self, ref: SegmentRef) -> str:
+        """Leave a marker object for a segment whose packets are to go for good."""
+        name = file_name(night_of(ref.data_name), ref.number, self._token(), "retired")
+        self._put(name, b"")
+        return name
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        """Names of all objects that look like ours, each with the number in it."""
+        with _store_errors("the store"):
+            for page in obstore.list(self._store):
+                for found in page:
+                    if (number := number_of(found["path"])) is not None:
+                        yield found["path"], number
+
+    def free(self) -> None:
+        """An object store has no such limit."""
+        return
+
+    def _put(self, name: str, data: bytes | memoryview) -> None:
+        with _store_errors(name):
+            obstore.put(self._store, name, bytes(data), mode="create", use_multipart=False)
+
+
+class ObjectWindow:
+    """The first `length` bytes of an object."""
+
+    def __init__(self, store: Any, name: str, length: int) -> None:
+        self.name = name
+        self.length = length
+        self._store = store
+        with _store_errors(name):
+            try:
+                size = obstore.head(store, name)["size"]
+            except FileNotFoundError as error:
+                raise SegmentAbsent(name) from error
+        if size < length:
+            raise SegmentDamaged(name, f"{length} bytes are published, the object has {size}")
+
+    def read(self, offset: int, size: int) -> bytes:
+        check_range(self, offset, size)
+        if size == 0:
+            return b""
+        with _store_errors(self.name):
+            try:
+                data = bytes(obstore.get_range(self._store, self.name, start=offset, length=size))
+            except FileNotFoundError as error:
+                raise SegmentAbsent(self.name) from error
+        if len(data) != size:
+            raise SegmentDamaged(self.name, f"of {size} bytes from {offset} only {len(data)} came")
+        return data
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@contextmanager
+def _store_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise Fatal("store_refused", f"{name}: {_first_line(error)}", "look at the store's keys and rights") from error
+    except exceptions.AlreadyExistsError as error:
+        raise Transient("name_taken", f"{name}: {_first_line(error)}", "a fresh number is tried") from error
+    except (exceptions.BaseError, OSError) as error:
+        raise Transient("store_away", f"{name}: {_first_line(error)}", "a fresh number is tried") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,244 @@
+"""What the files tell of commits, gathered in a private SQLite file: a rebuild orders them there, in little memory."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stream.audit.notes import Note, shared_note
+from stream.audit.stored import Place
+from stream.commit.batch import fresh_number
+
+_TABLES = """
+CREATE TABLE told (commitId INTEGER PRIMARY KEY, body TEXT, at REAL);
+CREATE TABLE part (
+    commitId INTEGER, segment INTEGER, ordinal INTEGER, messages INTEGER, aside INTEGER, sure INTEGER,
+    dataEnd INTEGER, indexEnd INTEGER
+);
+CREATE TABLE span (commitId INTEGER, stream INTEGER, partition INTEGER, low INTEGER, high INTEGER);
+CREATE TABLE first (stream INTEGER, partition INTEGER, low INTEGER);
+CREATE TABLE planned (step INTEGER PRIMARY KEY, commitId INTEGER, ranges TEXT);
+CREATE TABLE state (commitId INTEGER PRIMARY KEY, sure INTEGER, aside INTEGER, taken INTEGER);
+"""
+
+RETIRED = 1 << 60
+"""Stands for the quarantined messages of ranges of which no packet stays: whatever has the packets goes before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One intact index batch of a segment.
+
+    Attributes
+    ----------
+    ordinal
+        Which batch of its segment it is, from 0.
+    aside
+        Messages among them that went to quarantine.
+    sure
+        Whether it was published for certain: in an open segment the last batch may not have been.
+    data_end, index_end
+        The bytes of the two files behind it.
+    """
+
+    note: Note
+    segment: int
+    ordinal: int
+    messages: int
+    aside: int
+    sure: bool
+    data_end: int
+    index_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The offsets [low, high) of a partition that a commit covers."""
+
+    commit: int
+    low: int
+    high: int
+
+
+class Catalogue:
+    """A context manager; the file goes with it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="skyburst-rebuild-")
+        self._base = sqlite3.connect(Path(self._folder.name) / "catalogue", isolation_level=None)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
+            self._base.execute(f"PRAGMA {pragma}")
+        self._base.executescript(_TABLES)
+        self._base.execute("BEGIN")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._base.close()
+        self._folder.cleanup()
+
+    def add(self, parts: Iterable[Part]) -> None:
+        """Take in a segment's batches."""
+        for part in parts:
+            note = part.note
+            new = self._base.execute("INSERT OR IGNORE INTO told VALUES (?, ?, ?)", (note.commit, note.body, note.at))
+            if new.rowcount == 1:
+                spans = [(note.commit, r.stream, r.partition, r.start, r.end) for r in note.ranges]
+                self._base.executemany("INSERT INTO span VALUES (?, ?, ?, ?, ?)", spans)
+            row = (part.messages, part.aside, part.sure, part.data_end, part.index_end)
+            self._base.execute(
+                "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (note.commit, part.segment, part.ordinal, *row)
+            )
+
+    def retire(self, note: Note) -> None:
+        """Take in ranges of which no packet stays: each stands for the commits that had them."""
+        for stream, partition, low, high in note.retired:
+            commit = fresh_number()
+            told = {"commit": commit, "daemon": note.daemon, "survey": note.survey, "at": note.at, "parts": []}
+            told |= {"ranges": [[stream, partition, low, high, 0, 0]], "reason": note.reason}
+            self._base.execute("INSERT INTO told VALUES (?, ?, ?)", (commit, json.dumps(told), note.at))
+            self._base.execute("INSERT INTO span VALUES (?, ?, ?, ?, ?)", (commit, stream, partition, low, high))
+            self._base.execute("INSERT INTO state VALUES (?, 1, ?, 0)", (commit, RETIRED))
+
+    def settle(self, retired: set[int]) -> int:
+        """Everything is in: leave out commits that lack a part, and give how many those are."""
+        self._base.execute("CREATE INDEX part_commit ON part (commitId)")
+        self._base.execute("CREATE INDEX part_segment ON part (segment, ordinal)")
+        self._base.execute("CREATE INDEX span_place ON span (stream, partition, low)")
+        self._base.execute("CREATE INDEX span_commit ON span (commitId)")
+        torn = 0
+        for commit, body in self._told():
+            parts = "SELECT segment, messages, aside, sure FROM part WHERE commitId = ?"
+            found = {row[0]: row[1:] for row in self._base.execute(parts, (commit,))}
+            wanted = shared_note(body).parts
+            if all(segment in retired or found.get(segment, (-1,))[0] == n for segment, n in wanted):
+                sure = any(row[2] for row in found.values())
+                aside = sum(row[1] for row in found.values())
+                self._base.execute("INSERT OR IGNORE INTO state VALUES (?, ?, ?, 0)", (commit, sure, aside))
+            else:
+                torn += 1
+        # Also those that are left out tell where a partition begins.
+        self._base.execute("INSERT INTO first SELECT stream, partition, min(low) FROM span GROUP BY stream, partition")
+        self._base.execute("DELETE FROM span WHERE commitId NOT IN (SELECT commitId FROM state)")
+        return torn
+
+    def _told(self) -> Iterator[tuple[int, str]]:
+        last = -1
+        while True:
+            query = "SELECT commitId, body FROM told WHERE commitId > ? ORDER BY commitId LIMIT 500"
+            page = self._base.execute(query, (last,)).fetchall()
+            if not page:
+                return
+            yield from page
+            last = page[-1][0]
+
+    def note(self, commit: int) -> Note:
+        """What all parts of a commit say alike."""
+        ((body,),) = self._base.execute("SELECT body FROM told WHERE commitId = ?", (commit,))
+        return shared_note(body)
+
+    def notes(self) -> Iterator[Note]:
+        """The commits that are whole, in the order of their time."""
+        query = "SELECT commitId FROM told JOIN state USING (commitId) ORDER BY at, commitId"
+        for (commit,) in self._base.execute(query):
+            yield self.note(commit)
+
+    def drop_unsure(self) -> int:
+        """Leave out what was surely not published: it overlaps what surely was. Gives how many commits that is."""
+        gone = self._base.execute(
+            "DELETE FROM span WHERE commitId IN (SELECT a.commitId FROM span a JOIN state s USING (commitId) "
+            "WHERE s.sure = 0 AND EXISTS (SELECT 1 FROM span b JOIN state t ON t.commitId = b.commitId "
+            "WHERE t.sure = 1 AND b.stream = a.stream AND b.partition = a.partition "
+            "AND b.low < a.high AND b.high > a.low))"
+        )
+        return gone.rowcount
+
+    def places(self) -> list[tuple[Place, int]]:
+        """Every partition with the first offset that any commit took, whole or not."""
+        query = "SELECT stream, partition, low FROM first ORDER BY stream, partition"
+        return [((stream, partition), low) for stream, partition, low in self._base.execute(query)]
+
+    def reaching(self, place: Place, at: int) -> list[Span]:
+        """The spans of a partition that begin at or before `at` and reach beyond it."""
+        query = (
+            "SELECT commitId, low, high FROM span JOIN state USING (commitId) WHERE stream = ? AND partition = ? "
+            "AND low <= ? AND high > ? AND taken = 0 ORDER BY low DESC, commitId LIMIT 16"
+        )
+        return [Span(*row) for row in self._base.execute(query, (*place, at, at))]
+
+    def next_low(self, place: Place, at: int) -> int | None:
+        """Where the next span behind `at` begins; None where there is none."""
+        query = (
+            "SELECT min(low) FROM span JOIN state USING (commitId) "
+            "WHERE stream = ? AND partition = ? AND low > ? AND taken = 0"
+        )
+        ((found,),) = self._base.execute(query, (*place, at))
+        return None if found is None else int(found)
+
+    def spans(self, commit: int) -> dict[Place, Span]:
+        """What a commit covers."""
+        query = "SELECT stream, partition, commitId, low, high FROM span WHERE commitId = ?"
+        return {(row[0], row[1]): Span(*row[2:]) for row in self._base.execute(query, (commit,))}
+
+    def begins_at(self, place: Place, low: int) -> bool:
+        """Whether a commit that is not taken begins just there."""
+        mine = "stream = ? AND partition = ? AND low = ? AND taken = 0"
+        query = f"SELECT 1 FROM span JOIN state USING (commitId) WHERE {mine}"  # noqa: S608 (our own words)
+        return self._base.execute(query, (*place, low)).fetchone() is not None
+
+    def standing(self, commit: int) -> tuple[bool, int]:
+        """Whether a commit was surely published, and how many of its messages went to quarantine."""
+        ((sure, aside),) = self._base.execute("SELECT sure, aside FROM state WHERE commitId = ?", (commit,))
+        return bool(sure), int(aside)
+
+    def take(self, commit: int) -> None:
+        """Take a commit."""
+        self._base.execute("UPDATE state SET taken = 1 WHERE commitId = ?", (commit,))
+
+    def is_taken(self, commit: int) -> bool:
+        """Whether it is."""
+        return bool(self._base.execute("SELECT taken FROM state WHERE commitId = ?", (commit,)).fetchone()[0])
+
+    def plan(self, commit: int | None, ranges: object) -> None:
+        """Put a commit (None: an accepted gap) at the end of what will be taken, with its ranges as JSON has them."""
+        self._base.execute("INSERT INTO planned (commitId, ranges) VALUES (?, ?)", (commit, json.dumps(ranges)))
+
+    def planned(self) -> Iterator[tuple[int | None, list[list[int]]]]:
+        """What was put there, in order."""
+        last = 0
+        while True:
+            query = "SELECT step, commitId, ranges FROM planned WHERE step > ? ORDER BY step LIMIT 500"
+            page = self._base.execute(query, (last,)).fetchall()
+            if not page:
+                return
+            for _, commit, ranges in page:
+                yield commit, json.loads(ranges)
+            last = page[-1][0]
+
+    def left_out(self) -> int:
+        """How many whole commits are not taken."""
+        ((found,),) = self._base.execute("SELECT count(*) FROM state WHERE taken = 0")
+        return int(found)
+
+    def parts(self, commit: int) -> list[tuple[int, int]]:
+        """Segment and ordinal of each of a commit's parts."""
+        query = "SELECT segment, ordinal FROM part WHERE commitId = ? ORDER BY segment"
+        return [(row[0], row[1]) for row in self._base.execute(query, (commit,))]
+
+    def extent(self, segment: int) -> tuple[int, int, int] | None:
+        """Bytes of a segment's two files up to its last batch that is taken, and how many batches; None for none."""
+        query = (
+            "SELECT dataEnd, indexEnd, ordinal FROM part JOIN state USING (commitId) "
+            "WHERE segment = ? AND taken = 1 ORDER BY ordinal DESC LIMIT 1"
+        )
+        row: tuple[Any, ...] | None = self._base.execute(query, (segment,)).fetchone()
+        return None if row is None else (int(row[0]), int(row[1]), int(row[2]) + 1)

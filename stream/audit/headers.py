@@ -1,0 +1,110 @@
+"""Surveys, streams and segments as the headers and notes of the files name them: rows for a rebuild."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stream.alert import Stream
+from stream.alertdb.segment import Sealed
+from stream.audit.files import Files, digest_of
+from stream.audit.found import FoundSegment, Lying
+from stream.commit.segments import sealed_values
+from stream.errors import Held
+from stream.survey import Survey
+
+Row = dict[str, object]
+Surveys = Mapping[str, tuple[Survey, int]]
+"""Survey files by name, each with the survey's number."""
+
+
+def numbered(lying: Lying, survey_files: Mapping[str, Survey]) -> dict[str, tuple[Survey, int]]:
+    """The surveys of all segments with their numbers, as the commits tell them.
+
+    Raises
+    ------
+    Held
+        ``rebuild_survey``: the file of one of them is not at hand.
+    """
+    numbers = {found.head.survey: part.note.survey for found in lying.segments.values() for part in found.parts[:1]}
+    if unknown := sorted(name for name in numbers if name not in survey_files):
+        raise Held("rebuild_survey", f"there is no survey file for {', '.join(unknown)}", "give it with --survey")
+    return {name: (survey_files[name], number) for name, number in sorted(numbers.items())}
+
+
+def survey_rows(lying: Lying, surveys: Surveys) -> list[Row]:
+    """Rows of ``surveys``, each with the digest of the file that was used last."""
+    last: dict[str, tuple[float, str]] = {}
+    for found in lying.segments.values():
+        for part in found.parts[-1:]:
+            told = (part.note.at, part.note.survey_digest or found.head.survey_digest)
+            last[found.head.survey] = max(told, last.get(found.head.survey, told))
+    return [{"survey": number, "name": name, "digest": last[name][1]} for name, (_, number) in surveys.items()]
+
+
+def stream_rows(lying: Lying) -> list[Row]:
+    """Rows of ``streams``."""
+    known: dict[int, Stream] = {}
+    for found in lying.segments.values():
+        if found.head.topic is not None:
+            known[found.head.stream] = Stream(*found.head.topic)
+        for part in found.parts:
+            known |= part.note.streams
+    return [
+        {"stream": number, "cluster": one.cluster, "topic": one.topic, "topicId": one.topic_id}
+        for number, one in sorted(known.items())
+    ]
+
+
+def segment_rows(
+    lying: Lying, surveys: Surveys, sealed: Mapping[int, Sealed], messages: Mapping[int, int]
+) -> list[Row]:
+    """Rows of ``segments``: for each of `sealed`, for the numbers of copies, and for retired segments."""
+    rows: list[Row] = []
+    for number, files in sealed.items():
+        found = lying.segments[number]
+        row = _row(found, surveys[found.head.survey][1]) | sealed_values(files)
+        rows.append(row | {"segment": number, "records": messages.get(number, 0)})
+        if files.number != number:
+            rows.append(row | {"segment": files.number, "state": "copy", "copyOf": number, "records": 0})
+    return rows + [_retired(number) for number in sorted(lying.retired - sealed.keys())]
+
+
+def as_it_is(found: FoundSegment, files: Files) -> Sealed:
+    """The files of a segment that was sealed when it was found."""
+    data, index = files.open(found.data_name), files.open(found.index_name)
+    try:
+        return Sealed(
+            number=found.file_number,
+            data_name=found.data_name,
+            index_name=found.index_name,
+            data_length=found.data_size,
+            index_length=found.index_size,
+            records=0,
+            digest=found.digest or digest_of(data, found.data_size),
+            index_digest=digest_of(index, found.index_size),
+        )
+    finally:
+        data.close()
+        index.close()
+
+
+def _row(found: FoundSegment, survey: int) -> Row:
+    head = found.head
+    return {
+        "stream": head.stream,
+        "survey": survey,
+        "night": head.night,
+        "kind": head.kind,
+        "fingerprint": head.fingerprint,
+        "schemaId": head.schema_id,
+        "owner": found.owner,
+        "heartbeat": found.parts[-1].note.at,
+        "copyOf": None,
+    }
+
+
+def _retired(number: int) -> Row:
+    unknown = ("stream", "survey", "night", "kind", "fingerprint", "schemaId", "dataName", "indexName")
+    nothing: Row = dict.fromkeys((*unknown, "digest", "indexDigest", "copyOf"))
+    zeros: Row = dict.fromkeys(("dataLength", "indexLength", "records", "heartbeat"), 0)
+    return {**nothing, **zeros, "segment": number, "state": "retired", "owner": ""}

@@ -1,0 +1,165 @@
+"""The tables against the files: rows that nothing published. Invariants 2, 5, 6 and 7 from the other side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from stream.audit.findings import Findings
+from stream.audit.places import Places
+from stream.audit.scratch import Scratch
+from stream.audit.seen import record_text
+from stream.audit.stored import Ledger, Row, Stored
+from stream.tables.model import table
+
+PAGE = 20_000
+LOOKED_AT = 2000
+"""Rows of one segment that are looked up one by one, where its count does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reverse:
+    """Counts rows by segment, and looks one by one only where a count is not that of the rows that led there.
+
+    Attributes
+    ----------
+    matched
+        By segment and table the rows that were found in its files.
+    unread
+        Segments that could not be read: what is wrong with them is a finding of its own.
+    night
+        The one night that is judged; None for all.
+    began
+        Seconds since 1970-01-01 UTC at which the audit began.
+    """
+
+    stored: Stored
+    scratch: Scratch
+    findings: Findings
+    ledger: Ledger
+    places: Places
+    matched: Mapping[int, Mapping[str, int]]
+    unread: Collection[int]
+    night: int | None
+    began: float
+
+    def judge(self) -> None:
+        """Judge all rows of Level-1, of the repeats and of the quarantine."""
+        for name in ("level1", "level1_repeat", "quarantine"):
+            counted: Counter[int] = Counter()
+            for clause in self._pages(name):
+                counted += self._count(name, clause)
+            self.findings.counts[name] += counted.total()
+            for segment in sorted(counted):
+                if segment not in self.unread and counted[segment] != self.matched.get(segment, {}).get(name, 0):
+                    self._look(name, segment)
+        if self.night is None:
+            # A re-driven packet may lie in another night than its quarantine.
+            self._redriven()
+
+    def _pages(self, name: str) -> Iterator[sa.ColumnElement[bool]]:
+        """Clauses that cut a table into pages of a few thousand rows along its primary key."""
+        rows = table(name)
+        key = rows.c.diaSourceId if name == "level1" else rows.c.kafkaOffset
+        for lead in self._leads(name):
+            low = -(1 << 63)
+            while True:
+                query = sa.select(key).where(lead, key > low).order_by(key).offset(PAGE - 1).limit(1)
+                found = self.stored.all(query)
+                if not found:
+                    yield sa.and_(lead, key > low)
+                    break
+                yield sa.and_(lead, key > low, key <= found[0][0])
+                low = found[0][0]
+
+    def _leads(self, name: str) -> Iterator[sa.ColumnElement[bool]]:
+        rows = table(name)
+        if name == "level1":
+            for number in sorted(self.stored.surveys()):
+                yield rows.c.survey == number
+            yield rows.c.survey.not_in(sorted(self.stored.surveys()))
+            return
+        places = sorted(self.ledger.next)
+        for stream, partition in places:
+            yield sa.and_(rows.c.stream == stream, rows.c.kafkaPartition == partition)
+        known = [sa.and_(rows.c.stream == stream, rows.c.kafkaPartition == partition) for stream, partition in places]
+        yield sa.not_(sa.or_(*known)) if known else sa.true()
+
+    def _judged(self, name: str) -> sa.ColumnElement[bool]:
+        """Rows that are not in flight, of the night that is asked for."""
+        rows = table(name)
+        ahead = [
+            sa.and_(rows.c.stream == stream, rows.c.kafkaPartition == partition, rows.c.kafkaOffset >= end)
+            for (stream, partition), end in sorted(self.ledger.next.items())
+        ]
+        clause = sa.not_(sa.or_(*ahead)) if ahead else sa.true()
+        return clause if self.night is None else sa.and_(clause, rows.c.night == self.night)
+
+    def _count(self, name: str, clause: sa.ColumnElement[bool]) -> Counter[int]:
+        rows = table(name)
+        query = (
+            sa.select(rows.c.segment, sa.func.count().label("rows"))
+            .where(clause, self._judged(name))
+            .group_by(rows.c.segment)
+        )
+        return Counter({row.segment: row.rows for row in self.stored.all(query)})
+
+    def _look(self, name: str, segment: int) -> None:
+        rows = table(name)
+        looked = 0
+        for clause in self._pages(name):
+            query = sa.select(rows).where(clause, self._judged(name), rows.c.segment == segment)
+            for row in self.stored.all(query):
+                looked += 1
+                if looked > LOOKED_AT:
+                    return
+                self._one(name, row)
+
+    def _one(self, name: str, row: Row) -> None:
+        record = (row.stream, row.kafkaPartition, row.kafkaOffset)
+        there = self.places.at(row.segment, row.blockOffset, row.slot)
+        if (record, row.diaSourceId) in there or (name == "quarantine" and record in {each for each, _ in there}):
+            return
+        fresh = self._again(name, row)
+        if fresh is None or not self._published(fresh):
+            return
+        where = f"{record_text(record)} in segment {row.segment}, block {row.blockOffset}, slot {row.slot}"
+        if name == "quarantine":
+            self.findings.add(7, "quarantine_lost", f"the packet of its row is not there; {_said(there)}", where)
+            return
+        text = f"{name} has a row of id {row.diaSourceId} that nothing published there; {_said(there)}"
+        self.findings.add(5 if name == "level1" else 6, "row_unpublished", text, where)
+
+    def _again(self, name: str, row: Row) -> Row | None:
+        """The row as it is now; None where it has gone or was changed meanwhile."""
+        rows = table(name)
+        key = [column == getattr(row, column.name) for column in rows.primary_key.columns]
+        found = self.stored.all(sa.select(rows).where(*key))
+        return found[0] if found and found[0] == row else None
+
+    def _published(self, row: Row) -> bool:
+        """Whether its commit is judged; one that re-drove records may be newer than the files that were read."""
+        commits = self.stored.of_commits("commits", [row.commitId])
+        return not commits or commits[0].committedAt < self.began
+
+    def _redriven(self) -> None:
+        for stream, partition in sorted(self.ledger.next):
+            end = self.ledger.next[stream, partition]
+            for row in self.stored.of_place("quarantine", (stream, partition), 0, end, state="redriven"):
+                record = (row.stream, row.kafkaPartition, row.kafkaOffset)
+                commits: Any = self.stored.of_commits("commits", [row.redriveCommit or 0])
+                late = bool(commits) and commits[0].committedAt >= self.began
+                if not self.unread and not late and not self.scratch.is_redriven(*record):
+                    text = "quarantine says that it was re-driven, and no segment of the AlertDB has it"
+                    self.findings.add(2, "redriven_lost", text, record_text(record))
+
+
+def _said(there: list[tuple[tuple[int, int, int], int | None]]) -> str:
+    if not there:
+        return "nothing is published there"
+    record, number = there[0]
+    return f"{record_text(record)} of id {number} lies there"

@@ -1,0 +1,141 @@
+"""``skyburst alerts``: what do we know here? Level-1 rows by object, visit, place or time."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from stream.cli.moments import mjd_tai
+from stream.cli.options import json_option, shared_options
+from stream.cli.output import show, show_json
+from stream.cli.survey_name import survey_name
+from stream.clock import SystemClock
+from stream.config import Settings
+from stream.errors import Wrong
+
+if TYPE_CHECKING:
+    from stream.level1 import Level1
+
+Format = Literal["table", "csv", "parquet"]
+COLUMNS = (
+    "night", "diaSourceId", "diaObjectId", "objectName", "visit", "detector", "band", "midpointMjdTai", "ra", "dec",
+    "psfFlux", "psfFluxErr", "snr", "reliability", "flags",
+)  # fmt: skip
+"""What a table shows; CSV, Parquet and JSON have every column of Level-1."""
+
+
+class Cone(click.ParamType[tuple[float, float, float]]):
+    """``RA,DEC,R`` in degrees."""
+
+    name = "RA,DEC,R"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float, float]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part for part in re.split(r"[,\s]+", str(value).strip()) if part]
+        try:
+            ra, dec, radius = map(float, parts)
+        except ValueError:
+            self.fail(f"{value!r} is not RA,DEC,R in degrees, e.g. 150.1,2.2,0.01", param, ctx)
+        return ra, dec, radius
+
+
+@click.command()
+@click.option("--object", "thing", metavar="ID", help="An object, by diaObjectId or by its name, in order of time.")
+@click.option("--visit", type=int, help="A visit.")
+@click.option("--detector", type=int, help="With --visit: one detector of it.")
+@click.option("--cone", type=Cone(), help="Around a position, degrees, nearest first.")
+@click.option("--since", metavar="TIME", help="From a time on: MJD TAI, ISO 8601 (UTC), or an age such as 2h, 30m, 1d.")
+@click.option("--until", metavar="TIME", help="With --since: before this time.")
+@click.option("--limit", type=click.IntRange(min=1), help="So many rows at most.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "parquet"]), default="table", show_default=True,
+    help="csv and parquet have every column.",
+)  # fmt: skip
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File, for csv and parquet; stdout if not given.")
+@shared_options
+@json_option
+def alerts(
+    thing: str | None,
+    visit: int | None,
+    detector: int | None,
+    cone: tuple[float, float, float] | None,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    form: Format,
+    output: Path | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """What we know of an object, a visit, a place or a time: rows of Level-1."""
+    asked = [
+        name
+        for name, given in zip(("object", "visit", "cone", "since"), (thing, visit, cone, since))
+        if given is not None
+    ]
+    if len(asked) != 1:
+        raise click.UsageError("give one of --object, --visit, --cone, --since")
+    if (detector is not None and visit is None) or (until is not None and since is None):
+        raise click.UsageError("--detector goes with --visit, --until with --since")
+    from stream.level1 import Level1
+
+    survey = survey_name(settings) or settings.need("survey")
+    with Level1(settings.need("level1"), survey) as level1:
+        if thing is not None:
+            rows = level1.by_object(int(thing) if re.fullmatch(r"-?\d+", thing) else thing)
+        elif visit is not None:
+            rows = level1.by_visit(visit, detector)
+        elif cone is not None:
+            rows = level1.cone(*cone)
+        else:
+            rows = _times(level1, since or "", until, limit)
+    _give(rows if limit is None else rows.slice(0, limit), form, output, as_json)
+
+
+def _times(level1: Level1, since: str, until: str | None, limit: int | None) -> Any:
+    now = SystemClock().now()
+    start = mjd_tai(since, now)
+    return level1.since(start, limit) if until is None else level1.between(start, mjd_tai(until, now), limit)
+
+
+def _give(rows: Any, form: Format, output: Path | None, as_json: bool) -> None:
+    if as_json:
+        show_json(_readable(rows).to_pylist())
+    elif form == "table":
+        some = [name for name in COLUMNS if name in rows.column_names and rows[name].null_count < max(1, len(rows))]
+        show(rows.select(some).to_pylist(), columns=some, as_json=False)
+    elif form == "csv":
+        from pyarrow import csv
+
+        csv.write_csv(_readable(rows), _sink(output, "csv"))
+    else:
+        from pyarrow import parquet
+
+        parquet.write_table(rows, _sink(output, "parquet"), compression="zstd")
+
+
+def _readable(rows: Any) -> Any:
+    """Digests as hexadecimal text."""
+    import pyarrow as pa
+
+    for number, field in enumerate(rows.schema):
+        if pa.types.is_fixed_size_binary(field.type):
+            text = [None if value is None else value.hex() for value in rows.column(number).to_pylist()]
+            rows = rows.set_column(number, field.name, pa.array(text, pa.string()))
+    return rows
+
+
+def _sink(output: Path | None, form: str) -> Any:
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return str(output)
+    if form == "parquet" and sys.stdout.isatty():
+        raise Wrong("output", "a terminal cannot show Parquet", "give a file with --output, or use a pipe")
+    return sys.stdout.buffer

@@ -1,0 +1,153 @@
+"""``skyburst ledger``: the place in each partition, and an operator's word where the log cannot go on from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from stream.cli.options import json_option, shared_options
+from stream.cli.output import show, show_fields, show_json
+from stream.config import Settings
+from stream.errors import SkyburstError
+
+if TYPE_CHECKING:
+    from stream.alert import Stream
+    from stream.commit.committer import Committer
+    from stream.commit.gap import Adopted, Where
+
+T = TypeVar("T")
+_GAPS = ("stream", "kafkaPartition", "startOffset", "endOffset", "reason")
+
+
+@click.group()
+def ledger() -> None:
+    """The next offset of each partition; accepting gaps, adopting topics that were made again."""
+
+
+@ledger.command("show")
+@json_option
+@shared_options
+def show_(settings: Settings, as_json: bool) -> int:
+    """Where each partition stands, beside the broker's log, and the gaps that were accepted.
+
+    Ends with 1 where a partition waits for an operator; works without a broker, and says so.
+    """
+    from stream.cli.standing import COLUMNS, Places, asked, gaps
+    from stream.tables.engine import open_reader
+    from stream.transport.admin import Topics
+    from stream.transport.security import security_of
+
+    engine = open_reader(settings.need("level1"))
+    try:
+        topics = Topics(settings.need("bootstrap"), security_of(settings)) if settings.bootstrap else None
+        found, away = asked(Places.read(engine), topics, settings.topic)
+        accepted = gaps(engine)
+    finally:
+        engine.dispose()
+    rows = [each.row() for each in found]
+    if as_json:
+        show_json({"partitions": rows, "acceptedGaps": accepted, "broker": away or "answers"})
+    else:
+        show(rows, columns=COLUMNS, as_json=False, title="ledger")
+        if accepted:
+            click.echo()
+            show(accepted, columns=_GAPS, as_json=False, title="accepted gaps")
+        if away:
+            click.echo(f"skyburst: the log was not looked at: {away}", err=True)
+    return 1 if any(each.trouble for each in found) else 0
+
+
+@ledger.command("accept-gap")
+@click.argument("stream", type=click.IntRange(0))
+@click.argument("partition", type=click.IntRange(0))
+@click.argument("start", type=click.IntRange(0))
+@click.argument("end", type=click.IntRange(0))
+@click.option("--reason", required=True, help="Why these offsets are given up; `verify` shows it every time.")
+@shared_options
+def accept_gap(settings: Settings, stream: int, partition: int, start: int, end: int, reason: str) -> None:
+    """Give up the offsets START to END (END is the next that is wanted) of PARTITION of STREAM, for good.
+
+    Only where the ledger stands at START. Running daemons go on by themselves.
+    """
+    from stream.commit.batch import OffsetRange
+    from stream.commit.gap import accept_gap as accept
+
+    gap = OffsetRange(stream, partition, start, end, 0)
+    commit = asyncio.run(publish(settings, lambda committer, where: accept(committer, where, gap, reason)))
+    click.echo(f"stream {stream}, partition {partition}: [{start}, {end}) is an accepted gap (commit {commit})")
+
+
+@ledger.command()
+@click.argument("stream", metavar="STREAM")
+@click.option("--at", type=click.IntRange(0), help="Begin at this offset; the log's start if not given.")
+@json_option
+@shared_options
+def adopt(settings: Settings, stream: str, at: int | None, as_json: bool) -> None:
+    """Go on with the topic of STREAM (a number, or the topic's name) as it is at the broker now.
+
+    For a topic that was made again, and for a log that ends before the ledger (a broker restored from an older
+    state). What is kept stays; nothing of the new log is left out, unless --at says so.
+    """
+    from stream.commit.gap import adopt as take
+    from stream.transport.admin import Topics
+    from stream.transport.security import security_of
+
+    topics = Topics(settings.need("bootstrap"), security_of(settings))
+
+    async def adopted(committer: Committer, where: Where) -> Adopted:
+        topic = await _topic(committer, stream)
+        told = await asyncio.to_thread(topics.stream_of, topic)
+        count = (await asyncio.to_thread(topics.describe, topic)).partitions
+        bounds = await asyncio.to_thread(topics.offsets, topic, count)
+        return await take(committer, where, told, bounds, at)
+
+    done = asyncio.run(publish(settings, adopted))
+    show_fields(
+        {
+            "stream": done.number,
+            "topic": done.stream.topic,
+            "topicId": done.stream.topic_id,
+            "begins": {str(begin.partition): begin.next for begin in done.begins},
+            "closed": [[r.stream, r.partition, r.start, r.end] for r in done.closed],
+        },
+        as_json=as_json,
+    )
+
+
+async def _topic(committer: Committer, stream: str) -> str:
+    from stream.commit.identity import streams_by_number
+
+    if not stream.isdigit():
+        return stream
+    found: dict[int, Stream] = await streams_by_number(committer.engine, [int(stream)])
+    if int(stream) not in found:
+        raise SkyburstError("stream_unknown", f"there is no stream {stream}", "see `skyburst ledger show`")
+    return found[int(stream)].topic
+
+
+async def publish(settings: Settings, work: Callable[[Committer, Where], Awaitable[T]]) -> T:
+    """Do `work` with a committer of its own, and tell it in which segment the files are to say so."""
+    from stream.alertdb.store import open_store
+    from stream.clock import SystemClock
+    from stream.commit.bare import night_at
+    from stream.commit.gap import Where
+    from stream.commit.identity import survey_number
+    from stream.commit.publishing import publishing
+    from stream.survey import load_survey
+    from stream.tables.engine import open_engine
+    from stream.tables.trouble import translated
+
+    survey, clock = load_survey(settings.need("survey")), SystemClock()
+    store = open_store(settings.need("alertdb"))
+    engine = open_engine(settings.need("level1"))
+    try:
+        async with publishing(engine, store, clock, lambda text: click.echo(f"skyburst: {text}", err=True)) as one:
+            with translated():
+                number = await survey_number(engine, survey.name, survey.digest)
+                where = Where(number, survey.name, survey.digest, night_at(survey, clock.now()))
+                return await work(one, where)
+    finally:
+        await engine.dispose()

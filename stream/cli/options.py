@@ -1,0 +1,103 @@
+"""Options that verbs share: every setting as a flag, handed over as one typed object."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from stream.config import IngestSettings, SettingDoc, Settings, describe_settings
+from stream.errors import Wrong
+from stream.layers import Layered, require_private
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def shared_options(function: F) -> F:
+    """Give a verb the flags that all verbs share, and hand it ``settings``, a :class:`~stream.config.Settings`.
+
+    The flags for Kafka's security work on every verb and are described in the reference of settings, not in each
+    ``--help``.
+    """
+    return _options(Settings, "settings", lambda doc: doc.name.startswith("kafka_"))(function)
+
+
+def ingest_options(function: F) -> F:
+    """Give a verb the daemon's flags, and hand it ``ingest``, an :class:`~stream.config.IngestSettings`.
+
+    Goes below :func:`shared_options`, whose ``--config`` it reads too.
+    """
+    return _options(IngestSettings, "ingest", lambda doc: False)(function)
+
+
+def json_option(function: F) -> F:
+    """Give a verb ``--json``, handed over as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(function)
+
+
+def _options(of: type[Layered], handed: str, hidden: Callable[[SettingDoc], bool]) -> Callable[[F], F]:
+    docs = [doc for doc in describe_settings(of) if doc.name != "config" or of is Settings]
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def verb(*args: Any, **kwargs: Any) -> Any:
+            flags = {doc.name: _given(doc, kwargs.pop(_parameter(doc))) for doc in docs}
+            kwargs[handed] = of.load(flags, config=_config())
+            return function(*args, **kwargs)
+
+        for doc in reversed(docs):
+            verb = _option(of, doc, hidden(doc))(verb)
+        return verb  # type: ignore[return-value]
+
+    return decorate
+
+
+def _parameter(doc: SettingDoc) -> str:
+    return f"setting_{doc.name}"
+
+
+def _config() -> Path | None:
+    """The ``--config`` of this call, which stands among the shared flags."""
+    ctx = click.get_current_context(silent=True)
+    named = ctx.params.get("setting_config") if ctx else None
+    return Path(named) if named else None
+
+
+def _option(of: type[Layered], doc: SettingDoc, hidden: bool) -> Callable[[Any], Any]:
+    text = f"{doc.doc}  [{doc.env}{'; default ' + doc.default if doc.default else ''}]"
+    field = of.model_fields[doc.name]
+    if field.annotation is bool:
+        return click.option(f"{doc.flag}/--no-{doc.flag[2:]}", _parameter(doc), default=None, help=text, hidden=hidden)
+    return click.option(
+        doc.flag,
+        _parameter(doc),
+        type=str,
+        multiple=doc.name == "topic",
+        metavar=_metavar(doc, str(field.annotation)),
+        help=text,
+        hidden=hidden,
+    )
+
+
+def _metavar(doc: SettingDoc, annotation: str) -> str:
+    if doc.secret or "Path" in annotation:
+        return "FILE"
+    if doc.name in ("level1", "alertdb", "schemas"):
+        return "URL"
+    if doc.name.endswith("_bytes"):
+        return "BYTES"
+    return "NUMBER" if "int" in annotation or "float" in annotation else "TEXT"
+
+
+def _given(doc: SettingDoc, value: Any) -> Any:
+    if not doc.secret or value is None:
+        return (",".join(value) or None) if isinstance(value, tuple) else value
+    path = Path(value)
+    require_private(path, doc.flag)
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Wrong("setting", f"{doc.flag}: {path} cannot be read", "check the path") from error

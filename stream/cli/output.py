@@ -1,0 +1,98 @@
+"""What a verb prints: a table for people, tab-separated lines for pipes, JSON for programs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+Row = Mapping[str, object]
+
+
+def show(rows: Iterable[Row], *, columns: Sequence[str], as_json: bool, title: str | None = None) -> None:
+    """Print `rows` on stdout.
+
+    Parameters
+    ----------
+    columns
+        The columns in their order; JSON has every key that a row has.
+    as_json
+        One JSON array of objects, NaN and infinities as null.
+    title
+        Above the table on a terminal; nowhere else.
+    """
+    if as_json:
+        show_json([dict(row) for row in rows])
+    elif sys.stdout.isatty():
+        _terminal(list(rows), columns, title)
+    else:
+        click.echo("\t".join(columns))
+        for row in rows:
+            click.echo("\t".join(_cell(row.get(column)) for column in columns))
+
+
+def show_fields(fields: Row, *, as_json: bool) -> None:
+    """Print one thing, a name and its value a line."""
+    if as_json:
+        show_json(dict(fields))
+        return
+    width = max(map(len, fields), default=0) if sys.stdout.isatty() else 0
+    for name, value in fields.items():
+        click.echo(f"{name:<{width}}{'  ' if width else chr(9)}{_cell(value)}")
+
+
+def show_json(value: object) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: NaN as null, times as ISO 8601 UTC, bytes as base64, NumPy scalars as numbers."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _cell(value: object) -> str:
+    value = plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict | list):
+        value = json.dumps(value, ensure_ascii=False)
+    return " ".join(str(value).split()) if not isinstance(value, float) else repr(value)
+
+
+def _terminal(rows: Sequence[Row], columns: Sequence[str], title: str | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        numbers = bool(rows) and all(isinstance(plain(row.get(column)), int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        # Text, so that square brackets of a value are not taken for markup.
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    Console().print(table)

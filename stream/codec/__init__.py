@@ -1,0 +1,1 @@
+"""Packets: framing, writer schemas by id, the whole-packet check with its columns, and encoding."""

@@ -1,0 +1,114 @@
+"""Writer schemas from a folder or a package that carries them, and the opening of any source by its setting."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import threading
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fastavro.repository import SchemaRepositoryError
+from fastavro.schema import SchemaParseException, UnknownType, load_schema
+
+from stream.codec.gate import refused
+from stream.codec.lookup import SchemaAway, SchemaSource, SchemaUnknown
+from stream.codec.registry import RegistrySchemas
+from stream.codec.schema import WriterSchema
+from stream.errors import Wrong
+
+__all__ = ["FolderSchemas", "SchemaAway", "SchemaSource", "SchemaUnknown", "open_schemas"]
+
+
+class FolderSchemas:
+    """Writer schemas from a folder: ``<id>.avsc``, or a tree ``<major>/<minor>/*.alert.avsc``.
+
+    In a tree the id is major * 100 + minor, and types that a file only names lie in files beside it
+    (``<full name>.avsc``). A schema that was read once stays; a new file is found when it is first asked for.
+
+    Parameters
+    ----------
+    folder
+        Where they lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[int, WriterSchema] = {}
+        self._lock = threading.Lock()
+
+    def get(self, schema_id: int) -> WriterSchema:
+        """See `SchemaSource.get`."""
+        with self._lock:
+            if schema_id not in self._known:
+                self._known[schema_id] = self._read(schema_id)
+            return self._known[schema_id]
+
+    def ids(self) -> list[int]:
+        """Every id that the folder has now."""
+        flat = [int(path.stem) for path in self.folder.glob("*.avsc") if path.stem.isdecimal()]
+        tree = [
+            int(path.parts[-3]) * 100 + int(path.parts[-2])
+            for path in self.folder.glob("*/*/*.alert.avsc")
+            if path.parts[-3].isdecimal() and path.parts[-2].isdecimal()
+        ]
+        return sorted({*flat, *tree})
+
+    def _read(self, schema_id: int) -> WriterSchema:
+        flat = self.folder / f"{schema_id}.avsc"
+        tree = self.folder / str(schema_id // 100) / str(schema_id % 100)
+        try:
+            if flat.is_file():
+                return WriterSchema.of(flat.read_bytes().decode(), schema_id)
+            for path in sorted(tree.glob("*.alert.avsc")):
+                return WriterSchema.of(_resolved(path), schema_id)
+            if self.ids():
+                raise SchemaUnknown(schema_id, str(self.folder))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SchemaAway(f"the schemas in {self.folder} cannot be read: {error}") from error
+        raise SchemaAway(f"there are no schemas in {self.folder}")
+
+
+def _resolved(path: Path) -> str:
+    """The text of a schema together with the files that it names."""
+    try:
+        loaded: Any = load_schema(str(path))
+    except (SchemaRepositoryError, SchemaParseException, UnknownType, ValueError) as error:
+        raise refused(f"{path.name}: {error}") from error
+    return json.dumps({key: value for key, value in loaded.items() if not key.startswith("__")})
+
+
+def _packages() -> dict[str, Any]:
+    return tomllib.loads(resources.files("schemas").joinpath("packages.toml").read_text(encoding="utf-8"))
+
+
+def open_schemas(setting: str | None = None, *, cache: Path | None = None) -> SchemaSource:
+    """Open the source that a setting names.
+
+    Parameters
+    ----------
+    setting
+        The URL of a registry, a folder, or a package that ``schemas/packages.toml`` lists; None for the one that it
+        names as the default.
+    cache
+        Folder in which a registry's schemas are kept for ever; None keeps them in memory alone.
+
+    Raises
+    ------
+    Wrong
+        ``schema_source``: it is none of those.
+    """
+    packages = _packages()
+    name = packages["default"] if setting is None else setting
+    if name.startswith(("http://", "https://")):
+        return RegistrySchemas(name, cache)
+    if name in packages["packages"]:
+        module, _, factory = packages["packages"][name].partition(":")
+        source: SchemaSource = getattr(importlib.import_module(module), factory)()
+        return source
+    if Path(name).is_dir():
+        return FolderSchemas(Path(name))
+    known = ", ".join(sorted(packages["packages"]))
+    raise Wrong("schema_source", f"no schemas at {name!r}", f"give a registry's URL, a folder, or one of: {known}")

@@ -1,0 +1,97 @@
+"""Announced visits: stored once each, in the transaction that moves the place in their topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stream.commit import ledger
+from stream.commit.batch import OffsetRange
+from stream.commit.identity import named_survey
+from stream.tables.model import table
+from stream.transport.announcements import Announcement, DetectorClosed, VisitOpened
+
+SINK = "visits"
+"""The sink of the announcements in the ledger."""
+
+T = TypeVar("T")
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What is announced of one visit: its night (YYYYMMDD), and the instants of its runs (s since 1970 UTC)."""
+
+    night: int
+    stands_for_now: tuple[float, ...]
+
+
+async def store(
+    engine: AsyncEngine, told: Sequence[Announcement], ranges: Sequence[OffsetRange], instance: str, now: float
+) -> None:
+    """Move the place of the sink and store what is new; an announcement that is there already stays as it is.
+
+    Raises
+    ------
+    Fenced
+        ``ledger_fenced``: somebody else has read these offsets.
+    """
+    surveys = {name: await named_survey(engine, name) for name in sorted({one.survey for one in told})}
+    opened = {(surveys[v.survey], v.visit, v.run): v for v in told if isinstance(v, VisitOpened)}
+    closed = {(surveys[d.survey], d.visit, d.detector, d.run): d for d in told if isinstance(d, DetectorClosed)}
+    visits = [
+        dict(zip(("survey", "visit", "run"), key, strict=True))
+        | {
+            "night": v.night,
+            "detectors": len(v.detectors) or None,
+            "endOfReadout": v.endOfReadout,
+            "standsForNow": v.standsForNow,
+            "openedAt": now,
+        }
+        for key, v in opened.items()
+    ]
+    detectors = [
+        dict(zip(("survey", "visit", "detector", "run"), key, strict=True)) | {"alerts": d.alerts}
+        for key, d in closed.items()
+    ]
+    async with engine.begin() as connection:
+        await ledger.move(connection, ranges, instance, SINK)
+        await _insert_new(connection, table("visits"), ("survey", "visit", "run"), visits)
+        await _insert_new(connection, table("detector_closed"), ("survey", "visit", "detector", "run"), detectors)
+
+
+async def _insert_new(
+    connection: AsyncConnection, into: sa.Table, key: Sequence[str], records: Sequence[Mapping[str, object]]
+) -> None:
+    columns = [into.c[name] for name in key]
+    known: set[tuple[Any, ...]] = set()
+    for page in _pages(sorted({(r["survey"], r["visit"]) for r in records}, key=repr)):
+        which = sa.or_(*(sa.and_(into.c.survey == survey, into.c.visit == visit) for survey, visit in page))
+        known |= {tuple(row) for row in await connection.execute(sa.select(*columns).where(which))}
+    fresh = [record for record in records if tuple(record[name] for name in key) not in known]
+    if fresh:
+        await connection.execute(sa.insert(into), fresh)
+
+
+async def times(engine: AsyncEngine, survey: int, visits: Iterable[int]) -> dict[int, Times]:
+    """What is announced of `visits`, those that are."""
+    rows = table("visits")
+    found: dict[int, Times] = {}
+    async with engine.connect() as connection:
+        for page in _pages(sorted(set(visits))):
+            query = sa.select(rows.c.visit, rows.c.night, rows.c.standsForNow).where(
+                rows.c.survey == survey, rows.c.visit.in_(page)
+            )
+            for row in await connection.execute(query.order_by(rows.c.visit, rows.c.openedAt)):
+                before = found.get(row.visit, Times(row.night, ()))
+                instants = before.stands_for_now + (() if row.standsForNow is None else (row.standsForNow,))
+                found[row.visit] = Times(row.night, instants)
+    return found
+
+
+def _pages(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[k : k + _PAGE] for k in range(0, len(items), _PAGE))

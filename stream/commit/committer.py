@@ -1,0 +1,291 @@
+"""One daemon's commits, one after the other: the four steps, and what to do where one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stream.alert import Stream
+from stream.clock import Clock
+from stream.commit import ledger, rows
+from stream.commit.batch import Batch, Committed, fresh_number
+from stream.commit.failpoints import Failpoints
+from stream.commit.identity import Daemon, streams_by_number
+from stream.commit.outcome import stands
+from stream.commit.redrive import mark_redriven
+from stream.commit.sealing import server_time
+from stream.commit.segments import Mine, OpenSegments, SegmentFenced, Written, publish_lengths
+from stream.commit.waiting import Tell, Waiter
+from stream.errors import SkyburstError, Transient
+from stream.level1.rows import STATEMENT_BYTES
+from stream.level1.write import Verdict
+from stream.tables.model import table
+from stream.tables.trouble import translate
+
+
+class SegmentFailed(Transient):
+    """A segment's disk failed: it is never written again; its published bytes are copied, the batch goes elsewhere."""
+
+    def __init__(self, mine: Mine, error: Transient) -> None:
+        super().__init__(error.code, error.message, error.advice)
+        self.mine = mine
+
+
+@dataclass(frozen=True, slots=True)
+class _Durable:
+    """Steps 1 and 2, done."""
+
+    written: tuple[Written, ...]
+    alerts: rows.Alerts | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the transaction of step 3 found: a `Verdict` for each alert, and rows of `visit_part` written."""
+
+    verdicts: NDArray[np.uint8]
+    visit_parts: int
+
+
+@dataclass(slots=True)
+class Committer:
+    """Commits batches for one daemon; the caller hands them over one at a time, in order.
+
+    Attributes
+    ----------
+    engine
+        Level-1.
+    segments
+        The daemon's open segments, with their store.
+    tell
+        Called with what is waited for (a `Transient`), and with None when it is over.
+    left
+        Called with each segment that is never appended to again because it was fenced or its disk failed.
+    statement_bytes
+        Bytes that one statement may have on this server (`stream.level1.write.statement_limit`).
+    """
+
+    engine: AsyncEngine
+    segments: OpenSegments
+    daemon: Daemon
+    clock: Clock
+    tell: Tell
+    left: Callable[[Mine, SkyburstError], None]
+    statement_bytes: int = STATEMENT_BYTES
+    failpoints: Failpoints = field(default_factory=Failpoints)
+    _streams: dict[int, Stream] = field(default_factory=dict)
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Make `batch` durable and visible, or raise and leave nothing of it visible.
+
+        Raises
+        ------
+        Fenced
+            ``ledger_fenced``: somebody else moved the ledger. Drop this batch and all behind it.
+        Poison
+            Level-1 refuses a value of one of the rows; nothing was published.
+        Held
+            Level-1 has no partition for the night.
+        """
+        async with self.segments.settling():
+            await self._know_streams(batch)
+            while True:
+                commit = fresh_number()
+                spent: dict[str, float] = {}
+                durable = await self._write(batch, commit, spent)
+                try:
+                    told = await self._publish(batch, commit, durable, spent)
+                except SegmentFenced as fenced:
+                    forgotten = self.segments.forget(fenced.number)
+                    if forgotten is not None:
+                        self.left(forgotten, fenced)
+                    continue
+                return self._published(batch, commit, durable.written, told, spent)
+
+    async def _know_streams(self, batch: Batch) -> None:
+        """Learn which streams the batch's numbers stand for, so that the files can tell without the database."""
+        missing = batch.streams - self._streams.keys()
+        waiter = Waiter(self.tell)
+        while missing:
+            try:
+                self._streams |= await streams_by_number(self.engine, missing)
+                break
+            except (SQLAlchemyError, OSError) as error:
+                cause = translate(error)
+                if not isinstance(cause, Transient):
+                    raise cause from error
+                await waiter.wait(cause)
+        waiter.done()
+
+    async def _write(self, batch: Batch, commit: int, spent: dict[str, float]) -> _Durable:
+        """Steps 1 and 2; waits where the disk is full, and leaves a segment whose disk failed behind."""
+        waiter = Waiter(self.tell)
+        while True:
+            self.failpoints.hit("before_append")
+            try:
+                durable = await asyncio.to_thread(self._append_and_sync, batch, commit, spent)
+            except SegmentFailed as failed:
+                self.segments.forget(failed.mine.number)
+                self.left(failed.mine, failed)
+                await waiter.wait(failed)
+                continue
+            except Transient as error:
+                await waiter.wait(error)
+                continue
+            waiter.done()
+            return durable
+
+    def _append_and_sync(self, batch: Batch, commit: int, spent: dict[str, float]) -> _Durable:
+        started = time.perf_counter()
+        mine = [self.segments.of(work, batch.survey_digest) for work in batch.works]
+        note = self._note(batch, commit, mine)
+        written = []
+        for one, work in zip(mine, batch.works, strict=True):
+            before = one.segment.ref
+            with _failing(one):
+                written.append(Written(one, work, one.segment.append(work.blocks, work.rows, note), before))
+        self.failpoints.hit("after_append")
+        appended = time.perf_counter()
+        alerts = rows.Alerts.of(written, commit, self.engine.dialect.name, self.statement_bytes)
+        made = time.perf_counter()
+        for one in mine:
+            with _failing(one):
+                one.segment.sync()
+        if not self.segments.store.appends:
+            written = [replace(item, sealed=item.mine.segment.seal()) for item in written]
+        self.failpoints.hit("after_sync")
+        spent |= {"append": appended - started, "rows": made - appended, "sync": time.perf_counter() - made}
+        return _Durable(tuple(written), alerts)
+
+    def _note(self, batch: Batch, commit: int, mine: list[Mine]) -> dict[str, object]:
+        return {
+            "commit": commit,
+            "daemon": self.daemon.id,
+            "survey": batch.survey,
+            "streams": {
+                str(number): [one.cluster, one.topic, one.topic_id]
+                for number, one in sorted(self._streams.items())
+                if number in batch.streams
+            },
+            "ranges": [[r.stream, r.partition, r.start, r.end, r.records, r.tombstones] for r in batch.ranges],
+            "parts": [[m.number, w.records] for m, w in zip(mine, batch.works, strict=True)],
+            "redriven": [[r.stream, r.partition, r.offset] for r in batch.redriven],
+            "accepted": batch.accepted,
+            "retired": [[r.stream, r.partition, r.start, r.end] for r in batch.retired],
+            "begins": [[b.stream, b.partition, b.next] for b in batch.begins],
+            "reason": batch.reason,
+            "surveyDigest": batch.survey_digest,
+            "at": self.clock.now(),
+        }
+
+    async def _publish(self, batch: Batch, commit: int, durable: _Durable, spent: dict[str, float]) -> _Told:
+        """Step 3, repeated as a whole until its outcome is known."""
+        waiter = Waiter(self.tell)
+        started = time.perf_counter()
+        sent = False
+        while True:
+            try:
+                async with self.engine.connect() as connection:
+                    told = await self._transaction(connection, batch, commit, durable)
+                    self.failpoints.hit("before_commit")
+                    sent = True
+                    await connection.commit()
+                    break
+            except (SQLAlchemyError, OSError, SkyburstError) as error:
+                cause = translate(error)
+                if isinstance(cause, Transient):
+                    await waiter.wait(cause)
+                if sent and await stands(self.engine, commit, waiter):
+                    break
+                if not isinstance(cause, Transient):
+                    raise cause from error
+        waiter.done()
+        self.failpoints.hit("after_commit")
+        spent["publish"] = time.perf_counter() - started
+        return told
+
+    async def _transaction(self, connection: AsyncConnection, batch: Batch, commit: int, durable: _Durable) -> _Told:
+        """Steps 3a to 3d, in this order; the caller commits."""
+        hit, written, alerts = self.failpoints.hit, durable.written, durable.alerts
+        hit("after_begin")
+        await ledger.move(connection, batch.ranges, self.daemon.instance)
+        await ledger.insert(connection, batch.begins)
+        hit("after_fence")
+        await publish_lengths(connection, written, self.daemon, batch.survey, server_time(self.engine))
+        await self._record(connection, batch, commit)
+        hit("after_segments")
+        lifted = await mark_redriven(connection, batch.redriven, commit)
+        verdicts = await rows.write_rows(connection, alerts, commit)
+        hit("after_rows")
+        await rows.write_repeats(connection, alerts, verdicts, commit)
+        await rows.write_quarantine(connection, written, batch.survey, commit)
+        aside = [record for work in batch.works for record in work.quarantined]
+        parts = await rows.write_visit_parts(connection, alerts, verdicts, aside, lifted, batch.survey, commit)
+        hit("after_repeats")
+        return _Told(verdicts, parts)
+
+    async def _record(self, connection: AsyncConnection, batch: Batch, commit: int) -> None:
+        row = {
+            "commitId": commit,
+            "daemon": self.daemon.id,
+            "surveyDigest": batch.survey_digest,
+            "committedAt": self.clock.now(),
+            "records": batch.records,
+            "reason": batch.reason[:255] or None,
+        }
+        await connection.execute(sa.insert(table("commits")), row)
+        names = ("stream", "kafkaPartition", "startOffset", "endOffset", "records", "tombstones")
+        ranges = [
+            dict(zip(names, (r.stream, r.partition, r.start, r.end, r.records, r.tombstones)), commitId=commit)
+            for r in sorted(batch.ranges)
+        ]
+        if ranges:
+            await connection.execute(sa.insert(table("commit_ranges")), ranges)
+        if batch.accepted:
+            more = {"commitId": commit, "reason": batch.reason[:1024], "acceptedAt": row["committedAt"]}
+            gaps = [{name: each[name] for name in names[:4]} | more for each in ranges]
+            await connection.execute(sa.insert(table("accepted_gaps")), gaps)
+
+    def _published(
+        self,
+        batch: Batch,
+        commit: int,
+        written: tuple[Written, ...],
+        told: _Told,
+        spent: dict[str, float],
+    ) -> Committed:
+        for item in written:
+            item.mine.segment.publish(item.appended)
+            item.mine.rowed = True
+        counts = np.bincount(told.verdicts, minlength=len(Verdict))
+        return Committed(
+            commit=commit,
+            new=int(counts[Verdict.NEW]),
+            repeated=int(counts[Verdict.REPEATED]),
+            conflicts=int(counts[Verdict.CONFLICT]),
+            quarantined=sum(len(w.quarantined) for w in batch.works),
+            data_bytes=sum(w.appended.data_length - w.appended.base for w in written),
+            index_bytes=sum(w.appended.index_length - w.before.index_length for w in written),
+            visit_parts=told.visit_parts,
+            seconds=spent,
+        )
+
+
+@contextmanager
+def _failing(mine: Mine) -> Iterator[None]:
+    """Say which segment's disk failed."""
+    try:
+        yield
+    except Transient as error:
+        if error.code == "disk_failed":
+            raise SegmentFailed(mine, error) from error
+        raise

@@ -1,0 +1,148 @@
+"""What an operator decides about offsets that cannot be had: a gap that is accepted, a stream that is adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stream.alert import Stream
+from stream.commit import ledger
+from stream.commit.bare import bare_work
+from stream.commit.batch import Batch, Begin, OffsetRange
+from stream.commit.committer import Committer
+from stream.commit.identity import generation, newest_generation, next_generation, streams_of, told_id
+from stream.errors import Fenced, SkyburstError, Wrong
+
+TRIES = 50
+"""An adoption moves places of partitions that daemons go on committing: it looks again where one was faster."""
+
+Bounds = Mapping[int, tuple[int, int]]
+"""By partition the offset of the first record that the log keeps, and of the next one to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The quarantine segment that tells of it: survey number and name, the digest of its file, and the night."""
+
+    survey: int
+    name: str
+    digest: str
+    night: int
+
+    def batch(
+        self, ranges: tuple[OffsetRange, ...], reason: str, *, accepted: bool, begins: tuple[Begin, ...] = ()
+    ) -> Batch:
+        """A batch without a packet."""
+        works = (bare_work(self.name, self.night),)
+        return Batch(ranges, works, self.survey, self.digest, reason=reason, accepted=accepted, begins=begins)
+
+
+async def accept_gap(committer: Committer, where: Where, gap: OffsetRange, reason: str) -> int:
+    """Move the ledger over offsets [start, end) that were not ingested, for good; gives the commit's id.
+
+    Raises
+    ------
+    Wrong
+        ``gap``: no range, or no reason.
+    SkyburstError
+        ``stream_unknown``: the ledger does not have this partition.
+    Fenced
+        ``ledger_fenced``: it does not stand at the start of the gap.
+    """
+    if gap.end <= gap.start:
+        raise Wrong("gap", f"[{gap.start}, {gap.end}) is no range of offsets", "END is the first offset that is wanted")
+    if not reason.strip():
+        raise Wrong("gap", "a gap needs a reason", "say with --reason why these offsets are given up")
+    place = (gap.stream, gap.partition)
+    at = (await ledger.places(committer.engine, [place])).get(place)
+    if at is None:
+        text = f"the ledger has no partition {gap.partition} of stream {gap.stream}"
+        raise SkyburstError("stream_unknown", text, "see `skyburst ledger show`")
+    if at != gap.start:
+        text = f"the ledger of stream {gap.stream}, partition {gap.partition} stands at {at}, not at {gap.start}"
+        raise Fenced("ledger_fenced", text, f"a gap begins where the ledger stands: {at}")
+    return (await committer.commit(where.batch((gap,), reason, accepted=True))).commit
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What an adoption did: the stream that goes on, where its partitions begin, which places were closed for it."""
+
+    number: int
+    stream: Stream
+    begins: tuple[Begin, ...]
+    closed: tuple[OffsetRange, ...]
+
+
+async def adopt(committer: Committer, where: Where, told: Stream, bounds: Bounds, at: int | None) -> Adopted:
+    """Begin the stream that the broker has now under a topic's name, where the ledger has none of it or lies ahead.
+
+    A topic that was made again is a stream of its own: its partitions begin at the log's start, or at `at`. Where the
+    ledger lies ahead of the log, the stream gets a new generation, so that no RecordId is ever given twice: what lay
+    ahead begins at the log's start or at `at` (what is kept already comes as repeats), the others where they stand. The
+    places of the generation before are closed by one offset each, which fences daemons that still commit to it.
+
+    Parameters
+    ----------
+    told
+        The topic as the broker tells it.
+    bounds
+        The log of each of its partitions.
+
+    Raises
+    ------
+    SkyburstError
+        ``nothing_to_adopt``: the ledger has every partition, and none lies ahead of its log.
+    """
+    for _ in range(TRIES):
+        plan = await _plan(committer, told, bounds, at)
+        if not plan.begins:
+            text = f"the ledger has every partition of {told.topic}, none ahead of its log"
+            raise SkyburstError("nothing_to_adopt", text, "see `skyburst status`")
+        reason = f"adopted: {told.topic} goes on as stream {plan.number}"
+        batch = where.batch(plan.closed, reason, accepted=bool(plan.closed), begins=plan.begins)
+        try:
+            await committer.commit(batch)
+        except Fenced as fenced:
+            if fenced.code != "ledger_fenced":
+                raise
+            continue
+        return plan
+    raise Fenced("ledger_fenced", f"daemons were faster {TRIES} times", "stop them for the adoption")
+
+
+async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | None) -> Adopted:
+    engine = committer.engine
+    number, stream = await newest_generation(engine, told)
+    now = await _ledger(committer, number, bounds)
+    if any(offset > bounds[partition][1] for partition, offset in now.items()):
+        number, stream = await next_generation(engine, stream)
+        now = {}
+    before = await _generation_before(committer, stream, bounds)
+    begins, closed = [], []
+    for partition, (low, high) in sorted(bounds.items()):
+        if partition in now:
+            continue
+        place = before.get(partition)
+        if place is None:
+            begins.append(Begin(number, partition, low if at is None else at))
+            continue
+        old, offset = place
+        ahead = offset > high
+        begins.append(Begin(number, partition, (low if at is None else at) if ahead else offset))
+        closed.append(OffsetRange(old, partition, offset, offset + 1, 0))
+    return Adopted(number, stream, tuple(begins), tuple(closed))
+
+
+async def _ledger(committer: Committer, number: int, bounds: Bounds) -> dict[int, int]:
+    found = await ledger.places(committer.engine, [(number, partition) for partition in bounds])
+    return {partition: offset for (_, partition), offset in found.items()}
+
+
+async def _generation_before(committer: Committer, stream: Stream, bounds: Bounds) -> dict[int, tuple[int, int]]:
+    """By partition the number of the generation before `stream` and its place in the ledger; none for the first."""
+    wanted = generation(stream) - 1
+    for old, one in (await streams_of(committer.engine, stream.cluster, stream.topic)).items():
+        if told_id(one) == told_id(stream) and generation(one) == wanted:
+            return {partition: (old, offset) for partition, offset in (await _ledger(committer, old, bounds)).items()}
+    return {}

@@ -1,0 +1,113 @@
+"""The ledger: the place in each partition, moved by compare-and-set in the transaction that publishes (step 3a)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stream.commit.batch import Begin, OffsetRange
+from stream.errors import Fenced
+from stream.tables.model import table
+
+SINK = "alertdb"
+"""The sink of ingest, whatever the consumer group is called."""
+
+Place = tuple[int, int]
+"""A stream's number and a Kafka partition."""
+
+
+async def places(engine: AsyncEngine, wanted: Iterable[Place], sink: str = SINK) -> dict[Place, int]:
+    """The next offset of each wanted place that has a ledger row."""
+    ledger = table("ledger")
+    keys = sorted(set(wanted))
+    if not keys:
+        return {}
+    clause = sa.or_(*(sa.and_(ledger.c.stream == s, ledger.c.kafkaPartition == p) for s, p in keys))
+    query = sa.select(ledger.c.stream, ledger.c.kafkaPartition, ledger.c.next).where(ledger.c.sink == sink, clause)
+    async with engine.connect() as connection:
+        return {(row.stream, row.kafkaPartition): row.next for row in await connection.execute(query)}
+
+
+async def begin(engine: AsyncEngine, starts: Mapping[Place, int], sink: str = SINK) -> dict[Place, int]:
+    """Insert a row for each place that has none, and give the next offset of each, whoever inserted it."""
+    ledger = table("ledger")
+    known = await places(engine, starts, sink)
+    for (stream, partition), start in sorted(starts.items()):
+        if (stream, partition) in known:
+            continue
+        row = {"sink": sink, "stream": stream, "kafkaPartition": partition, "next": start}
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(sa.insert(ledger), row)
+        except IntegrityError:
+            continue
+    return await places(engine, starts, sink)
+
+
+async def insert(connection: AsyncConnection, begins: Sequence[Begin], sink: str = SINK) -> None:
+    """Places that the ledger has not had, as part of the transaction that says why.
+
+    Raises
+    ------
+    Fenced
+        ``ledger_fenced``: somebody else has begun one of them.
+    """
+    if not begins:
+        return
+    rows = [{"sink": sink, "stream": b.stream, "kafkaPartition": b.partition, "next": b.next} for b in sorted(begins)]
+    try:
+        await connection.execute(sa.insert(table("ledger")), rows)
+    except IntegrityError as error:
+        text = "a place that was to begin is in the ledger already"
+        raise Fenced("ledger_fenced", text, "look again: `skyburst ledger show`") from error
+
+
+async def move(connection: AsyncConnection, ranges: Sequence[OffsetRange], instance: str, sink: str = SINK) -> None:
+    """Step 3a: move every range's place from its start to its end, all or none.
+
+    Raises
+    ------
+    Fenced
+        ``ledger_fenced``: a place is not at its start, or the database is not the instance that this daemon began with.
+    """
+    if not ranges:
+        await _same_instance(connection, instance)
+        return
+    ordered = sorted(ranges)
+    # A rebuild that gives the database a new instance waits for us, or we see it.
+    lock = "" if connection.dialect.name == "sqlite" else " LOCK IN SHARE MODE"
+    moved = (await connection.exec_driver_sql(_move_sql(ordered, instance, sink, lock))).rowcount
+    if moved != len(ordered):
+        raise Fenced(
+            "ledger_fenced",
+            f"{len(ordered) - moved} of {len(ordered)} places in the ledger are not where this batch starts",
+            "another daemon has moved on; this one reads the ledger again",
+        )
+
+
+def _move_sql(ranges: Sequence[OffsetRange], instance: str, sink: str, lock: str) -> str:
+    """One statement for all ranges, written out: SQLAlchemy would take longer to build it than the server to run it.
+
+    Nothing in it but integers, and names made of letters and digits.
+    """
+    if not (instance.isalnum() and sink.isalnum()):
+        raise ValueError(f"not a name: {instance!r}, {sink!r}")
+    match = [
+        f"(stream = {int(r.stream)} AND kafkaPartition = {int(r.partition)} AND next = {int(r.start)})" for r in ranges
+    ]
+    cases = " ".join(f"WHEN {clause} THEN {int(r.end)}" for clause, r in zip(match, ranges, strict=True))
+    return (
+        f"UPDATE ledger SET next = CASE {cases} ELSE next END WHERE sink = '{sink}' AND ({' OR '.join(match)})"  # noqa: S608
+        f" AND EXISTS (SELECT 1 FROM schema_version WHERE instance = '{instance}'{lock})"
+    )
+
+
+async def _same_instance(connection: AsyncConnection, instance: str) -> None:
+    version = table("schema_version")
+    query = sa.select(version.c.instance).where(version.c.id == 1).with_for_update(read=True)
+    found = (await connection.execute(query)).scalar_one_or_none()
+    if found != instance:
+        raise Fenced("ledger_fenced", f"the database is instance {found}, not {instance}", "start the daemon again")

@@ -1,0 +1,56 @@
+"""Re-drive: a quarantined record that can be read after a fix gets the row that it should have had, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stream.alert import RecordId
+from stream.errors import Fenced
+from stream.tables.model import table
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """A record that leaves quarantine: the visit, detector and night that counted it there, and its Kafka timestamp.
+
+    They are those of its quarantine row, which need not be what the packet itself says.
+    """
+
+    visit: int | None
+    detector: int | None
+    night: int
+    timestamp: int
+
+
+async def mark_redriven(connection: AsyncConnection, records: Sequence[RecordId], commit: int) -> list[Lifted]:
+    """Turn held quarantine rows into redriven ones; part of the transaction that publishes their packets.
+
+    Raises
+    ------
+    Fenced
+        ``redrive_fenced``: somebody else has re-driven one of them.
+    """
+    if not records:
+        return []
+    rows = table("quarantine")
+    wanted = sa.or_(
+        *(
+            sa.and_(rows.c.stream == r.stream, rows.c.kafkaPartition == r.partition, rows.c.kafkaOffset == r.offset)
+            for r in sorted(records)
+        )
+    )
+    changed = await connection.execute(
+        sa.update(rows).where(rows.c.state == "held", wanted).values(state="redriven", redriveCommit=commit)
+    )
+    if changed.rowcount != len(records):
+        raise Fenced(
+            "redrive_fenced",
+            f"{len(records) - changed.rowcount} of {len(records)} records are not held in quarantine any more",
+            "list them again: somebody else has re-driven them",
+        )
+    query = sa.select(rows.c.visit, rows.c.detector, rows.c.night, rows.c.kafkaTimestamp).where(wanted)
+    return [Lifted(*row) for row in await connection.execute(query)]

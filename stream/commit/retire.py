@@ -1,0 +1,110 @@
+"""Retiring nights: their packets and rows go for good; what remains says that they were there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from stream.alertdb.segment import SegmentRef
+from stream.alertdb.store import SegmentStore
+from stream.commit.batch import OffsetRange
+from stream.commit.committer import Committer
+from stream.commit.gap import Where
+from stream.errors import Held
+from stream.tables.model import table
+from stream.tables.nights import block_of, retire
+
+Row = sa.Row[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """What went: nights before `before`, so many segments and bytes, and the partitions of ``level1``."""
+
+    before: int
+    segments: int
+    bytes: int
+    partitions: tuple[str, ...]
+
+
+async def retire_nights(committer: Committer, where: Where, before: int) -> Retired:
+    """Retire the nights of every block of 30 that lies wholly before the night `before` (the migrate role).
+
+    First the files say so, with the offset ranges of which no packet stays; then each segment leaves its marker and its
+    row says retired; then the rows of Level-1 go, and the files. Quarantine stays. Cut off, it is simply called again.
+
+    Raises
+    ------
+    Held
+        ``retire_open``: a segment of such a night is still appended to.
+    """
+    bound, store = block_of(before), committer.segments.store
+    rows = await _segments(committer, bound)
+    if any(row.state == "open" for row in rows):
+        text = f"segments of nights before {bound} are still open"
+        raise Held("retire_open", text, "a daemon seals them ten minutes after their last alert, or when it ends")
+    going = [row for row in rows if row.state != "retired"]
+    if going:
+        ranges = await asyncio.to_thread(_ranges, store, going)
+        batch = where.batch((), f"retired: nights before {bound}", accepted=False)
+        await committer.commit(replace(batch, retired=ranges))
+    for row in going:
+        await asyncio.to_thread(store.retire, _ref(row))
+        await _mark(committer, row)
+    async with committer.engine.begin() as connection:
+        partitions = await retire(connection, before)
+    for row in rows:
+        for name in (row.dataName, row.indexName):
+            await asyncio.to_thread(store.remove, name)
+    return Retired(bound, len(going), sum(row.dataLength + row.indexLength for row in going), tuple(partitions))
+
+
+async def _segments(committer: Committer, bound: int) -> list[Row]:
+    segments = table("segments")
+    query = sa.select(segments).where(
+        segments.c.night < bound,
+        segments.c.kind != "quarantine",
+        segments.c.state.in_(("open", "sealed", "moved", "retired")),
+    )
+    async with committer.engine.connect() as connection:
+        return list(await connection.execute(query.order_by(segments.c.segment)))
+
+
+async def _mark(committer: Committer, row: Row) -> None:
+    segments = table("segments")
+    async with committer.engine.begin() as connection:
+        await connection.execute(
+            sa.update(segments).where(segments.c.segment == row.segment).values(state="retired", heartbeat=0.0)
+        )
+
+
+def _ref(row: Row) -> SegmentRef:
+    return SegmentRef(row.segment, row.dataName, row.indexName, row.dataLength, row.indexLength)
+
+
+def _ranges(store: SegmentStore, rows: Sequence[Row]) -> tuple[OffsetRange, ...]:
+    """The ranges of commits of which every part is in the segments of `rows`, joined where they touch."""
+    going = {row.segment for row in rows}
+    found: set[tuple[int, int, int, int]] = set()
+    for row in rows:
+        with store.read(_ref(row)) as reader:
+            for commit in reader.commits:
+                if all(segment in going for segment, _ in commit.note["parts"]):
+                    found.update((one[0], one[1], one[2], one[3]) for one in commit.note["ranges"])
+    return tuple(_joined(found))
+
+
+def _joined(ranges: Iterable[tuple[int, int, int, int]]) -> list[OffsetRange]:
+    places: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for stream, partition, start, end in sorted(ranges):
+        spans = places[stream, partition]
+        if spans and spans[-1][1] == start:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return [OffsetRange(*place, *span, 0) for place, spans in sorted(places.items()) for span in spans]

@@ -1,0 +1,186 @@
+"""The segments that this daemon has open, and the second fence (step 3b)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stream.alertdb.header import SegmentHeader, SegmentKey
+from stream.alertdb.segment import Appended, OpenSegment, Sealed, SegmentRef
+from stream.alertdb.store import SegmentStore
+from stream.clock import Clock
+from stream.commit.batch import SegmentWork, fresh_number
+from stream.commit.identity import Daemon, version
+from stream.errors import Fenced, Held, Poison
+from stream.tables.model import table
+
+
+class SegmentFenced(Fenced):
+    """Somebody sealed or swept a segment of ours: open a new one and do the batch again."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("segment_fenced", f"segment {number} is no longer ours", "the batch goes into a new one")
+        self.number = number
+
+
+@dataclass(slots=True)
+class Mine:
+    """One segment that this daemon may append to."""
+
+    segment: OpenSegment
+    rowed: bool = False
+    used: float = 0.0
+
+    @property
+    def number(self) -> int:
+        """The segment's number."""
+        return self.segment.header.number
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What step 1 appended to one segment for one piece of work; `sealed` where that has sealed it for good."""
+
+    mine: Mine
+    work: SegmentWork
+    appended: Appended
+    before: SegmentRef
+    sealed: Sealed | None = None
+
+
+class OpenSegments:
+    """At most one open segment for each key; a segment that is fenced, full or failed is never appended to again.
+
+    Where the store cannot append, every piece of work gets a segment of its own, with a fresh number also when it is
+    done again, and none stays open.
+
+    Attributes
+    ----------
+    turn
+        Held from step 1 of a commit until its outcome is known: who holds it may forget segments in order to seal them.
+    unsettled
+        Whether the outcome of the last commit is not known (yet): until then nothing is sealed.
+    """
+
+    def __init__(self, store: SegmentStore, daemon: Daemon, clock: Clock) -> None:
+        self.store = store
+        self.daemon = daemon
+        self._clock = clock
+        self._open: dict[SegmentKey, Mine] = {}
+        self.turn = asyncio.Lock()
+        self.unsettled = False
+
+    @asynccontextmanager
+    async def settling(self) -> AsyncIterator[None]:
+        """Around a commit. One that is cut short leaves `unsettled`: its COMMIT may have been sent."""
+        async with self.turn:
+            self.unsettled = True
+            try:
+                yield
+            except (Fenced, Poison, Held):
+                self.unsettled = False
+                raise
+            self.unsettled = False
+
+    def __iter__(self) -> Iterator[Mine]:
+        return iter(list(self._open.values()))
+
+    def of(self, work: SegmentWork, survey_digest: str) -> Mine:
+        """The open segment for `work`, created where there is none. Blocks: it makes files and syncs them."""
+        mine = self._open.get(work.key)
+        if mine is None:
+            header = SegmentHeader(
+                number=fresh_number(),
+                key=work.key,
+                source=work.source,
+                schema_id=work.schema_id,
+                schema_text=work.schema_text,
+                survey_digest=survey_digest,
+                version=version(),
+                instance=self.daemon.instance,
+            )
+            mine = Mine(self.store.create(header))
+            if self.store.appends:
+                self._open[work.key] = mine
+        mine.used = self._clock.monotonic()
+        return mine
+
+    def forget(self, number: int) -> Mine | None:
+        """Never append to segment `number` again; gives what it was, so that it can be sealed or closed."""
+        for key, mine in self._open.items():
+            if mine.number == number:
+                return self._open.pop(key)
+        return None
+
+
+async def publish_lengths(
+    connection: AsyncConnection, written: Iterable[Written], daemon: Daemon, survey: int, now: sa.ColumnElement[float]
+) -> None:
+    """Step 3b: set each segment's published lengths by compare-and-set; a new segment is inserted, never upserted.
+
+    `now` is the heartbeat: seconds since 1970 UTC by the database's clock.
+
+    Raises
+    ------
+    SegmentFenced
+        The segment is not open at the lengths that this daemon knows, or its number is already taken.
+    """
+    rows = table("segments")
+    for item in sorted(written, key=lambda w: w.mine.number):
+        number, work = item.mine.number, item.work
+        lengths = {"dataLength": item.appended.data_length, "indexLength": item.appended.index_length}
+        if item.mine.rowed:
+            changed = await connection.execute(
+                sa.update(rows)
+                .where(
+                    rows.c.segment == number,
+                    rows.c.state == "open",
+                    rows.c.dataLength == item.before.data_length,
+                    rows.c.indexLength == item.before.index_length,
+                )
+                .values(**lengths, records=rows.c.records + work.records, heartbeat=now)
+            )
+            if changed.rowcount != 1:
+                raise SegmentFenced(number)
+            continue
+        row: dict[str, object] = {
+            "segment": number,
+            "stream": work.key.stream,
+            "survey": survey,
+            "night": work.key.night,
+            "kind": work.key.kind,
+            "fingerprint": work.key.fingerprint,
+            "schemaId": work.schema_id,
+            "dataName": item.before.data_name,
+            "indexName": item.before.index_name,
+            **lengths,
+            "records": work.records,
+            "state": "open",
+            "owner": daemon.id,
+            "heartbeat": now,
+        }
+        if item.sealed is not None:
+            row |= sealed_values(item.sealed)
+        try:
+            await connection.execute(sa.insert(rows).values(row))
+        except IntegrityError as error:
+            raise SegmentFenced(number) from error
+
+
+def sealed_values(sealed: Sealed) -> dict[str, object]:
+    """The columns of `segments` that sealing sets."""
+    return {
+        "state": "sealed",
+        "dataName": sealed.data_name,
+        "indexName": sealed.index_name,
+        "dataLength": sealed.data_length,
+        "indexLength": sealed.index_length,
+        "digest": sealed.digest,
+        "indexDigest": sealed.index_digest,
+    }

@@ -1,0 +1,115 @@
+"""Files without a row: their number is taken for ever before they go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from stream.alertdb.names import role_of
+from stream.alertdb.store import SegmentStore
+from stream.clock import Clock
+from stream.commit.failpoints import Failpoints
+from stream.tables.model import table
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Deletes what no row names.
+
+    A file whose number has no row may belong to a daemon that sits between steps 2 and 3 for hours: first a row with
+    that number is inserted as ``swept`` and committed, so that the slow owner's own insert fails at the second fence.
+    A file whose number is swept, or whose row names another file, goes at once.
+
+    Attributes
+    ----------
+    age_s
+        Seconds that a number without a row is watched before it is claimed: almost every one is about to get its row.
+    orphans
+        Files without a row that names them, at the last look.
+    """
+
+    engine: AsyncEngine
+    store: SegmentStore
+    clock: Clock
+    failpoints: Failpoints
+    age_s: float
+    orphans: int = 0
+    _seen: dict[int, float] = field(default_factory=dict)
+
+    async def sweep(self, besides: frozenset[int]) -> list[str]:
+        """Delete what may go, but for the numbers `besides` (the caller's own), and give the names that went."""
+        files: defaultdict[int, list[str]] = defaultdict(list)
+        for name, number in await asyncio.to_thread(lambda: list(self.store.names())):
+            files[number].append(name)
+        self._seen = {number: self._seen.get(number, self.clock.monotonic()) for number in files}
+        gone = []
+        self.orphans = 0
+        for number, names in sorted(files.items()):
+            kept = frozenset(names) if number in besides else await self._kept(number, frozenset(names))
+            for name in names:
+                # A retired segment's marker stays for ever: it stands for a part of its commits.
+                if name not in kept and role_of(name) != "retired":
+                    await asyncio.to_thread(self.store.remove, name)
+                    gone.append(name)
+        return gone
+
+    async def _kept(self, number: int, names: frozenset[str]) -> frozenset[str]:
+        named = await _named(self.engine, number, names)
+        if named is not None:
+            return named
+        self.orphans += len(names)
+        if self.clock.monotonic() - self._seen[number] < self.age_s or not await _claim(self.engine, number):
+            return names
+        self.failpoints.hit("after_sweep_row")
+        return frozenset()
+
+
+async def _named(engine: AsyncEngine, number: int, names: frozenset[str]) -> frozenset[str] | None:
+    """Those of the files `names` that stay; None where `number` has no row.
+
+    An open segment keeps all of its files: its owner may be about to name a sealed index that it has just written.
+    """
+    rows = table("segments")
+    async with engine.connect() as connection:
+        row = (await connection.execute(sa.select(rows).where(rows.c.segment == number))).one_or_none()
+        if row is None:
+            return None
+        if row.state in ("swept", "retired"):
+            return frozenset()
+        if row.state == "open":
+            return names
+        if row.state == "copy":
+            query = sa.select(rows).where(rows.c.segment == row.copyOf)
+            row = (await connection.execute(query)).one()
+        return frozenset((row.dataName, row.indexName))
+
+
+async def _claim(engine: AsyncEngine, number: int) -> bool:
+    rows = table("segments")
+    row = {
+        "segment": number,
+        "stream": 0,
+        "survey": 0,
+        "night": 0,
+        "kind": "swept",
+        "fingerprint": "",
+        "dataName": "",
+        "indexName": "",
+        "dataLength": 0,
+        "indexLength": 0,
+        "records": 0,
+        "state": "swept",
+        "owner": "",
+        "heartbeat": 0.0,
+    }
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(sa.insert(rows), row)
+    except IntegrityError:
+        return False
+    return True

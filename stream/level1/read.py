@@ -1,0 +1,124 @@
+"""What do we know here? Level-1 rows by id, object, visit, time and cone: for notebooks, tools and services."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stream.errors import Wrong
+from stream.level1 import query
+from stream.level1.columns import to_arrow
+from stream.level1.query import Query
+from stream.sky import cone_ranges
+from stream.tables.engine import open_reader
+from stream.tables.trouble import translated
+
+
+class Level1:
+    """One survey's rows. Every answer is a `pyarrow.Table` with all columns of ``level1``.
+
+    Units and descriptions are in the fields' metadata; `stream.level1.to_astropy` makes an astropy table of it.
+    Instances may be used from several threads.
+
+    Parameters
+    ----------
+    url
+        ``mysql://READER:PASSWORD@HOST:PORT/DATABASE`` or ``sqlite:///FILE``.
+    survey
+        The survey's name.
+
+    Raises
+    ------
+    Wrong
+        ``level1_url``: not such a URL.
+
+    Examples
+    --------
+    ::
+
+        with Level1("sqlite:///level1.db", "lsst") as level1:
+            curve = level1.by_object(169298433191444493)
+    """
+
+    def __init__(self, url: str, survey: str) -> None:
+        self.survey = survey
+        self._engine = open_reader(url)
+        self._number: int | None = None
+
+    def by_id(self, source: int) -> pa.Table:
+        """The rows of a diaSourceId, one a night, the newest night first."""
+        return self._fetch(query.by_id(self._survey(), int(source)))
+
+    def by_object(self, thing: int | str) -> pa.Table:
+        """The sources of an object (diaObjectId, or objectName where it is text) in order of time."""
+        return self._fetch(query.by_object(self._survey(), thing if isinstance(thing, str) else int(thing)))
+
+    def by_visit(self, visit: int, detector: int | None = None) -> pa.Table:
+        """The sources of a visit, or of one detector of it."""
+        return self._fetch(query.by_visit(self._survey(), int(visit), detector))
+
+    def between(self, start: float, end: float, limit: int | None = None) -> pa.Table:
+        """The first `limit` sources (all where None) with start <= midpointMjdTai < end, MJD TAI, in order of time."""
+        return self._fetch(query.between(self._survey(), float(start), float(end), limit))
+
+    def since(self, start: float, limit: int | None = None) -> pa.Table:
+        """The first `limit` sources (all where None) with midpointMjdTai >= start, MJD TAI, in order of time."""
+        return self._fetch(query.between(self._survey(), float(start), None, limit))
+
+    def cone(self, ra: float, dec: float, radius: float) -> pa.Table:
+        """The sources within `radius` of a position (degrees, ICRS; the rim included), by great-circle distance.
+
+        Raises
+        ------
+        Wrong
+            ``bad_cone``: a centre off the sky, or a radius not between 0 and 180 degrees.
+        """
+        queries = list(query.in_cells(self._survey(), cone_ranges(ra, dec, radius), self._engine.dialect.name))
+        found = pa.concat_tables([self._fetch(one) for one in queries] or [to_arrow([])])
+        apart = distance(ra, dec, found["ra"].to_numpy(), found["dec"].to_numpy())
+        order = np.argsort(apart, kind="stable")
+        return found.take(pa.array(order[apart[order] <= radius]))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _survey(self) -> int:
+        if self._number is None:
+            with translated(), self._engine.connect() as conn:
+                self._number = conn.execute(query.survey_number(self.survey)).scalar_one_or_none()
+        if self._number is None:
+            raise Wrong("unknown_survey", f"nothing of a survey {self.survey!r} was ever ingested here")
+        return self._number
+
+    def _fetch(self, wanted: Query) -> pa.Table:
+        with translated(), self._engine.connect() as conn:
+            return to_arrow(conn.execute(wanted).all())
+
+
+async def fetch(conn: AsyncConnection, wanted: Query) -> pa.Table:
+    """The answer to one of `stream.level1.query`'s questions, for code that runs on asyncio."""
+    with translated():
+        return to_arrow((await conn.execute(wanted)).all())
+
+
+def distance(ra: float, dec: float, to_ra: NDArray[np.float64], to_dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Great-circle distance of positions from a centre, all in degrees; exact at all distances (Vincenty's formula)."""
+    along, low, high = np.radians(to_ra - ra), np.radians(dec), np.radians(to_dec)
+    east = np.cos(high) * np.sin(along)
+    north = np.cos(low) * np.sin(high) - np.sin(low) * np.cos(high) * np.cos(along)
+    inward = np.sin(low) * np.sin(high) + np.cos(low) * np.cos(high) * np.cos(along)
+    return np.asarray(np.degrees(np.arctan2(np.hypot(east, north), inward)))

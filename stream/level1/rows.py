@@ -1,0 +1,183 @@
+"""A batch's rows made ready for the database: sorted by key, one a key, as statements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream.alert import Level1Column
+from stream.level1.literals import statements, tuples
+from stream.tables.model import table
+
+Values = Level1Column | NDArray[Any] | int
+"""A column of a batch: with its nulls, without any (``uint8[n, 16]`` for the digest), or one number for all rows."""
+
+STATEMENT_BYTES = 1 << 20
+"""Bytes of one INSERT: measured, larger ones are no faster. ``max_allowed_packet`` of the server must not be below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What tells a batch's rows apart, for all `n` alerts of it, in the batch's order.
+
+    Attributes
+    ----------
+    survey, night, id
+        ``int64[n]``: the primary key of ``level1``.
+    stream, partition, offset
+        ``int64[n]``: the RecordId.
+    digest
+        ``uint8[n, 16]``.
+    """
+
+    survey: NDArray[np.int64]
+    night: NDArray[np.int64]
+    id: NDArray[np.int64]
+    stream: NDArray[np.int64]
+    partition: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    digest: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Text and parameters (one tuple a row; empty where the text has the values)."""
+
+    sql: str
+    rows: tuple[tuple[Any, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A batch ready to be inserted.
+
+    Attributes
+    ----------
+    keys
+        Of all `n` alerts.
+    taken
+        ``int64[k]``: the alerts that become rows (the first of each key), in the order of the primary key.
+    first
+        ``int64[n]``: for each alert the one that stands for its key; itself where it is taken.
+    statements
+        What inserts the taken ones.
+    """
+
+    keys: Keys
+    taken: NDArray[np.int64]
+    first: NDArray[np.int64]
+    statements: tuple[Statement, ...]
+
+
+def ready(
+    columns: Mapping[str, Values],
+    part: NDArray[np.integer[Any]] | None = None,
+    *,
+    dialect: str,
+    max_bytes: int = STATEMENT_BYTES,
+) -> Ready:
+    """Sort a batch by primary key, keep the first of each key (stream, partition, offset, part), make its statements.
+
+    CPU work without the database: call it from a thread, before the transaction.
+
+    Parameters
+    ----------
+    columns
+        Every column of ``level1`` by name. NaN and infinities become NULL, -0.0 becomes 0.0. Values must be within
+        `stream.tables.limits`; one that is not makes the server refuse the whole statement.
+    part
+        ``[n]``, the place of a record in its message; None where all are 0.
+    dialect
+        ``mysql`` or ``sqlite``, as ``engine.dialect.name`` has it.
+    max_bytes
+        Bytes of one statement.
+    """
+    n = _length(columns)
+    keys = _keys(columns, n)
+    order = np.lexsort(
+        (
+            np.zeros(n) if part is None else part,
+            keys.offset,
+            keys.partition,
+            keys.stream,
+            keys.night,
+            keys.id,
+            keys.survey,
+        )
+    ).astype(np.int64)
+    new = np.ones(n, np.bool_)
+    for key in (keys.survey, keys.id, keys.night):
+        new[1:] = new[1:] & (key[order[1:]] == key[order[:-1]])
+    new[1:] = ~new[1:]
+    taken = order[new]
+    first = np.empty(n, np.int64)
+    first[order] = taken[np.cumsum(new) - 1]
+    names = [column.name for column in table("level1").columns]
+    made = _statements({name: arrow(name, columns[name], n, taken) for name in names}, dialect, max_bytes)
+    return Ready(keys, taken, first, made if len(taken) else ())
+
+
+def arrow(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> pa.Array:
+    """One column's rows `taken` as Arrow: int64, float64 without NaN or infinities, string, or binary of 16 bytes."""
+    if isinstance(values, int):
+        return pa.array(np.full(len(taken), values, np.int64))
+    raw = values.values if isinstance(values, Level1Column) else values
+    if len(raw) != n:
+        raise ValueError(f"column {name} has {len(raw)} rows, the batch has {n}")
+    null = values.null[taken] if isinstance(values, Level1Column) else None
+    chosen = raw[taken]
+    if chosen.ndim == 2:
+        packed = np.ascontiguousarray(chosen, np.uint8)
+        return pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(packed.shape[1]), len(taken), [None, pa.py_buffer(packed)]
+        )
+    if chosen.dtype.kind == "f":
+        odd = ~np.isfinite(chosen)
+        # Neither database keeps the sign of a zero that is written as a literal.
+        return pa.array(chosen + 0.0, pa.float64(), mask=odd if null is None else odd | null)
+    kind = pa.string() if chosen.dtype.kind in "OU" else pa.int64()
+    return pa.array(chosen, kind, mask=null)
+
+
+def _statements(columns: Mapping[str, pa.Array], dialect: str, max_bytes: int) -> tuple[Statement, ...]:
+    quote = '"' if dialect == "sqlite" else "`"
+    names = ", ".join(f"{quote}{name}{quote}" for name in columns)
+    if dialect == "sqlite":
+        sql = f"INSERT INTO level1 ({names}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of the model)
+        return (Statement(sql, tuple(zip(*(column.to_pylist() for column in columns.values()), strict=True))),)
+    # The first copy of an id stays. Not INSERT IGNORE, which would also cut values to fit without a word.
+    head, tail = f"INSERT INTO level1 ({names}) VALUES", "ON DUPLICATE KEY UPDATE survey = level1.survey"
+    return tuple(Statement(sql) for sql in statements(head, tuples(list(columns.values())), tail, max_bytes))
+
+
+def _length(columns: Mapping[str, Values]) -> int:
+    ids = columns["diaSourceId"]
+    if isinstance(ids, int):
+        raise ValueError("diaSourceId must be a column")
+    return len(ids.values if isinstance(ids, Level1Column) else ids)
+
+
+def _keys(columns: Mapping[str, Values], n: int) -> Keys:
+    def ints(name: str) -> NDArray[np.int64]:
+        values = columns[name]
+        if isinstance(values, int):
+            return np.full(n, values, np.int64)
+        return np.asarray(values.values if isinstance(values, Level1Column) else values, np.int64)
+
+    digest = columns["digest"]
+    if not isinstance(digest, np.ndarray) or digest.shape != (n, 16):
+        raise ValueError("digest must be uint8[n, 16]")
+    return Keys(
+        ints("survey"),
+        ints("night"),
+        ints("diaSourceId"),
+        ints("stream"),
+        ints("kafkaPartition"),
+        ints("kafkaOffset"),
+        digest,
+    )

@@ -1,0 +1,229 @@
+"""Placing alerts on the sky: Qserv's chunks, HEALPix cells, and cones and polygons as ranges of cells.
+
+All positions are ICRS degrees in float64 arrays. The importing of astropy, which HEALPix needs, takes about a
+second and happens at the first call that wants it, not with this module.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stream.errors import Wrong
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+HEALPIX_ORDER = 29
+"""The HEALPix order of Level-1's column: cells of 0.4 milliarcseconds, nested, as HATS has them."""
+
+_POLE_DEG = 90.0 - 1.0 / 3600.0
+_CELL_DEG = 58.6
+_FINEST_SEARCH = 26
+
+
+def reduce_ra(ra: ArrayLike) -> Floats:
+    """Right ascension reduced to [0, 360) degrees; NaN and infinities become NaN.
+
+    A tiny negative angle modulo 360 rounds to 360.0 itself; that becomes 0.0.
+    """
+    with np.errstate(invalid="ignore"):
+        reduced = np.mod(np.asarray(ra, dtype=np.float64), 360.0)
+    return np.where(reduced == 360.0, 0.0, reduced)
+
+
+def off_sky(ra: ArrayLike, dec: ArrayLike) -> Mask:
+    """Which positions are none: NaN or infinite in either coordinate, or a declination beyond 90 degrees."""
+    declination = np.asarray(dec, dtype=np.float64)
+    return ~(np.isfinite(np.asarray(ra, dtype=np.float64)) & (np.abs(declination) <= 90.0))
+
+
+def _segments(low: float, high: float, width: float) -> int:
+    """How many segments of at least `width` degrees a declination band takes (Qserv ``segments``)."""
+    latitude = max(abs(low), abs(high))
+    if latitude > _POLE_DEG or width >= 180.0:
+        return 1
+    radians = math.radians(latitude)
+    x = math.cos(math.radians(width)) - math.sin(radians) ** 2
+    u = math.cos(radians) ** 2
+    y = math.sqrt(abs(u * u - x * x))
+    return math.floor(360.0 / abs(math.degrees(math.atan2(y, x))))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How Qserv cuts the sky into chunks and sub-chunks: bit for bit as its own partitioner does.
+
+    Parameters
+    ----------
+    stripes
+        Declination stripes of equal height.
+    sub_stripes
+        Sub-stripes in each stripe.
+    overlap
+        Overlap of neighbouring sub-chunks, degrees. It names the layout; `locate` does not depend on it.
+
+    Raises
+    ------
+    Wrong
+        Code ``bad_layout``: a number that no layout can have.
+    """
+
+    stripes: int = 340
+    sub_stripes: int = 3
+    overlap: float = 0.01667
+    _chunks: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    _sub_chunks: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    _widths: Floats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.stripes < 1 or self.sub_stripes < 1 or not 0.0 <= self.overlap <= 10.0:
+            raise Wrong(
+                "bad_layout",
+                f"no Qserv layout has {self.stripes} stripes, {self.sub_stripes} sub-stripes, overlap {self.overlap}",
+                "stripes and sub-stripes are at least 1, the overlap lies between 0 and 10 degrees",
+            )
+        height = 180.0 / self.stripes
+        fine = 180.0 / (self.stripes * self.sub_stripes)
+        chunks = [_segments(i * height - 90.0, (i + 1) * height - 90.0, height) for i in range(self.stripes)]
+        sub_chunks = [
+            _segments(i * fine - 90.0, (i + 1) * fine - 90.0, fine) // chunks[i // self.sub_stripes]
+            for i in range(self.stripes * self.sub_stripes)
+        ]
+        per_sub_stripe = np.repeat(np.array(chunks, dtype=np.int64), self.sub_stripes)
+        object.__setattr__(self, "_chunks", per_sub_stripe)
+        object.__setattr__(self, "_sub_chunks", np.array(sub_chunks, dtype=np.int64))
+        object.__setattr__(self, "_widths", 360.0 / (self._sub_chunks * per_sub_stripe))
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks the whole sky has."""
+        return int(self._chunks[:: self.sub_stripes].sum())
+
+    @property
+    def sub_chunk_count(self) -> int:
+        """How many sub-chunks the whole sky has."""
+        return int((self._chunks * self._sub_chunks).sum())
+
+    def locate(self, ra: ArrayLike, dec: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Chunk and sub-chunk of each position.
+
+        Parameters
+        ----------
+        ra, dec
+            Degrees, `n` of each, on the sky (see `off_sky`), `ra` as `reduce_ra` gives it. Qserv's own partitioner
+            leaves an RA of exactly 360 in the last chunk of its stripe, and so does this.
+
+        Returns
+        -------
+        tuple
+            ``int32[n]`` chunk ids and ``int32[n]`` sub-chunk ids.
+
+        Raises
+        ------
+        Wrong
+            Code ``bad_position``: a position off the sky, or an RA outside [0, 360] degrees.
+        """
+        longitude, latitude = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
+        if np.any(off_sky(longitude, latitude) | ~((longitude >= 0.0) & (longitude <= 360.0))):
+            raise Wrong("bad_position", "a position off the sky has no chunk", "use reduce_ra() and off_sky() first")
+        last = len(self._widths) - 1
+        fine = 180.0 / (self.stripes * self.sub_stripes)
+        sub_stripe = np.minimum(np.floor((latitude + 90.0) / fine).astype(np.int64), last)
+        chunks, sub_chunks = self._chunks[sub_stripe], self._sub_chunks[sub_stripe]
+        cell = np.floor(longitude / self._widths[sub_stripe]).astype(np.int64)
+        cell = np.minimum(cell, sub_chunks * chunks - 1)
+        stripe = sub_stripe // self.sub_stripes
+        in_stripe = cell // sub_chunks
+        chunk = stripe * (2 * self.stripes) + in_stripe
+        most = int(self._sub_chunks.max())
+        sub_chunk = (sub_stripe - stripe * self.sub_stripes) * most + (cell - in_stripe * sub_chunks)
+        return chunk.astype(np.int32), sub_chunk.astype(np.int32)
+
+
+def healpix29(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:
+    """The nested HEALPix cell of order 29 of each position; degrees in, ``int64[n]`` out.
+
+    The positions must be on the sky (see `off_sky`); astropy's own ValueError says so where they are not.
+    """
+    import astropy.units as u
+    from astropy.coordinates import Latitude, Longitude
+    from cdshealpix import lonlat_to_healpix
+
+    longitude, latitude = Longitude(reduce_ra(ra), u.deg), Latitude(np.asarray(dec, dtype=np.float64), u.deg)
+    # One thread: starting more costs longer than a batch's cells take.
+    cells = lonlat_to_healpix(longitude, latitude, HEALPIX_ORDER, num_threads=1)
+    return np.asarray(cells, dtype=np.int64)
+
+
+def _search_order(size: float) -> int:
+    """The HEALPix order whose cells are about a quarter of `size` degrees."""
+    return min(max(math.ceil(math.log2(4.0 * _CELL_DEG / max(size, 1e-9))), 2), _FINEST_SEARCH)
+
+
+def cone_ranges(ra: float, dec: float, radius: float) -> NDArray[np.int64]:
+    """Ranges of order-29 cells that cover a cone; what lies in them must still be held against the radius.
+
+    Parameters
+    ----------
+    ra, dec, radius
+        Degrees.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``int64[m, 2]``: first cell and the one after the last, in order, merged; every point of the cone lies in one.
+
+    Raises
+    ------
+    Wrong
+        Code ``bad_cone``: a centre off the sky, or a radius that is not between 0 and 180 degrees.
+    """
+    if bool(off_sky(ra, dec)) or not 0.0 <= radius <= 180.0:
+        raise Wrong("bad_cone", f"there is no cone {ra},{dec},{radius}", "give RA, Dec and a radius in degrees")
+    import astropy.units as u
+    from astropy.coordinates import Latitude, Longitude
+    from mocpy import MOC
+
+    longitude, latitude = Longitude(float(reduce_ra(ra)), u.deg), Latitude(dec, u.deg)
+    # A hair more than asked, so that rounding at the rim cannot lose a point that lies on it.
+    reach = min(radius + 1e-9, 180.0)
+    cover = MOC.from_cone(longitude, latitude, radius=reach * u.deg, max_depth=_search_order(reach))
+    return np.asarray(cover.to_depth29_ranges, dtype=np.int64)
+
+
+def polygon_ranges(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:
+    """Ranges of order-29 cells that cover a polygon whose sides are great circles.
+
+    Parameters
+    ----------
+    ra, dec
+        Degrees, the vertices in order, at least three; the polygon is the smaller of the two sides.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``int64[m, 2]``, as `cone_ranges` gives them.
+
+    Raises
+    ------
+    Wrong
+        Code ``bad_polygon``: fewer than three vertices, or one off the sky.
+    """
+    longitudes, latitudes = reduce_ra(ra), np.asarray(dec, dtype=np.float64)
+    if longitudes.size < 3 or longitudes.shape != latitudes.shape or np.any(off_sky(longitudes, latitudes)):
+        raise Wrong(
+            "bad_polygon", "a polygon has at least three vertices, all on the sky", "give RA,Dec pairs in degrees"
+        )
+    import astropy.units as u
+    from astropy.coordinates import Latitude, Longitude
+    from mocpy import MOC
+
+    extent = max(float(np.ptp(latitudes)), 1e-6)
+    cover = MOC.from_polygon(
+        Longitude(longitudes, u.deg), Latitude(latitudes, u.deg), max_depth=_search_order(extent / 4)
+    )
+    return np.asarray(cover.to_depth29_ranges, dtype=np.int64)

@@ -1,0 +1,151 @@
+"""Connections to the database of Level-1, set up alike wherever they are made.
+
+MariaDB is reached by aiomysql (PyMySQL in notebooks), SQLite by aiosqlite (sqlite3 in notebooks). What differs between
+the two databases lives in this package and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from stream.errors import Wrong
+
+LOCK_WAIT_S = 5
+"""Seconds that a statement waits for a row lock, and that the server lets a writing transaction stand idle."""
+
+CONNECT_S = 5
+
+_MARIADB_SESSION = {
+    "tx_isolation": "'READ-COMMITTED'",
+    "sql_mode": "'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+    "innodb_lock_wait_timeout": LOCK_WAIT_S,
+    "idle_write_transaction_timeout": LOCK_WAIT_S,
+    # From 1000 values on MariaDB makes a temporary table of an IN list, and the locking read of a batch's ids a scan.
+    "in_predicate_conversion_threshold": 0,
+    "time_zone": "'+00:00'",
+}
+
+_DRIVERS = {"mysql": ("mysql+aiomysql", "mysql+pymysql"), "sqlite": ("sqlite+aiosqlite", "sqlite+pysqlite")}
+_TLS_FILES = {"ssl_ca", "ssl_cert", "ssl_key"}
+
+
+def level1_url(setting: str | URL) -> URL:
+    """The database's URL with the dialect that skyburst uses, whatever driver was written down.
+
+    Parameters
+    ----------
+    setting
+        ``mysql://USER:PASSWORD@HOST:PORT/DATABASE`` (also ``mariadb``; ``?ssl_ca=FILE&ssl_cert=FILE&ssl_key=FILE`` for
+        TLS) or ``sqlite:///FILE``.
+
+    Raises
+    ------
+    Wrong
+        ``level1_url``: not a URL, another kind of database, or a database without a name.
+    """
+    advice = "give mysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
+    try:
+        url = make_url(setting)
+    except (ArgumentError, ValueError):
+        # From None: SQLAlchemy repeats the text, which may have a password in it.
+        raise Wrong("level1_url", "the Level-1 setting is not a database URL", advice) from None
+    kind = url.drivername.split("+")[0].replace("mariadb", "mysql")
+    if kind not in _DRIVERS:
+        raise Wrong("level1_url", f"Level-1 cannot be kept in {kind!r}", advice)
+    if url.database in (None, "", ":memory:"):
+        raise Wrong("level1_url", f"the Level-1 URL {url.render_as_string()} names no database", advice)
+    return url.set(drivername=_DRIVERS[kind][0])
+
+
+def sqlite_file(url: str | URL) -> Path | None:
+    """The database's file where `url` is an SQLite one, else None."""
+    ours = level1_url(url)
+    return Path(str(ours.database)) if ours.get_backend_name() == "sqlite" else None
+
+
+def open_engine(url: str | URL, *, pool_size: int = 4, readonly: bool = False) -> AsyncEngine:
+    """Engine for a daemon or service. It connects at the first use.
+
+    Parameters
+    ----------
+    url
+        As :func:`level1_url` takes it.
+    pool_size
+        Connections kept at most; more are never made, callers wait.
+    readonly
+        On SQLite, transactions begin without the write lock and writes are refused. On MariaDB the role decides.
+
+    Notes
+    -----
+    MariaDB: READ COMMITTED, strict, 5 s for a lock and for an idle writing transaction (KEEPING.md, "The steps").
+    SQLite: BEGIN IMMEDIATE, WAL, synchronous FULL.
+    """
+    ours = level1_url(url)
+    engine = create_async_engine(_bare(ours), **_options(ours, pool_size, readonly))
+    _settle(engine.sync_engine, readonly)
+    return engine
+
+
+def open_reader(url: str | URL) -> Engine:
+    """Engine without asyncio, for notebooks and tools. It cannot write on SQLite; on MariaDB the role decides."""
+    ours = level1_url(url)
+    options = _options(ours, 2, True)
+    ours = ours.set(drivername=_DRIVERS[ours.get_backend_name()][1])
+    engine = create_engine(_bare(ours), **options)
+    _settle(engine, True)
+    return engine
+
+
+def _options(url: URL, pool_size: int, readonly: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        # The driver begins transactions by itself, and never an immediate one, unless it is told to leave them alone.
+        return options | {"connect_args": {"isolation_level": None, "timeout": float(LOCK_WAIT_S)}}
+    session = ", ".join(f"SESSION {name} = {value}" for name, value in _MARIADB_SESSION.items())
+    connect: dict[str, Any] = {
+        "charset": "utf8mb4",
+        "local_infile": False,
+        "connect_timeout": CONNECT_S,
+        "init_command": f"SET {session}",
+    }
+    if tls := {key: str(value) for key, value in url.query.items() if key in _TLS_FILES}:
+        connect["ssl"] = _tls(tls)
+    return options | {"connect_args": connect, "pool_pre_ping": True}
+
+
+def _bare(url: URL) -> URL:
+    return url.difference_update_query(_TLS_FILES)
+
+
+def _tls(files: Mapping[str, str]) -> ssl.SSLContext:
+    """aiomysql wants a context where SQLAlchemy would hand it a dictionary."""
+    context = ssl.create_default_context(cafile=files.get("ssl_ca"))
+    if "ssl_cert" in files:
+        context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
+    return context
+
+
+def _settle(engine: Engine, readonly: bool) -> None:
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        if not readonly:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA query_only = {'ON' if readonly else 'OFF'}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads before it writes fails at once with "database is locked", whatever the timeout.
+        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")

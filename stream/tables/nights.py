@@ -1,0 +1,152 @@
+"""Range partitions of ``level1`` by night on MariaDB: 30 nights each, the first takes all before, the last all after.
+
+On SQLite there are none: the functions that make and count partitions do nothing, and retiring deletes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from sqlalchemy import delete, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stream.errors import Fatal, Wrong
+from stream.tables.model import table
+
+NIGHTS = 30
+_FIRST, _LAST = "earlier", "later"
+_NAME = re.compile(r"p(\d{8})")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition.
+
+    Attributes
+    ----------
+    name
+        ``earlier``, ``pYYYYMMDD`` by its first night, or ``later``.
+    below
+        The night (YYYYMMDD) that is too late for it; None for the last.
+    """
+
+    name: str
+    below: int | None
+
+
+def day_of(night: int) -> date:
+    """The calendar day of a night written as YYYYMMDD; `Wrong` (``night``) where there is no such day."""
+    try:
+        return date(night // 10000, night // 100 % 100, night % 100)
+    except ValueError:
+        raise Wrong("night", f"{night} is not a night", "write it as YYYYMMDD") from None
+
+
+def night_of(day: date) -> int:
+    """YYYYMMDD of a calendar day."""
+    return day.year * 10000 + day.month * 100 + day.day
+
+
+def block_of(night: int) -> int:
+    """The first night of the 30 that `night` belongs to: the blocks are the same for every database."""
+    day = day_of(night)
+    return night_of(day - timedelta(days=day.toordinal() % NIGHTS))
+
+
+def blocks(from_night: int, upto_night: int) -> list[int]:
+    """First nights of the blocks that hold the nights from `from_night` to `upto_night`, both included."""
+    first, last = day_of(block_of(from_night)), day_of(block_of(upto_night))
+    return [night_of(first + timedelta(days=n)) for n in range(0, (last - first).days + 1, NIGHTS)]
+
+
+def partition_clause(from_night: int, upto_night: int) -> str:
+    """The PARTITION BY of a new table with blocks from `from_night` to `upto_night`."""
+    starts = blocks(from_night, max(from_night, upto_night))
+    parts = [f"PARTITION {_FIRST} VALUES LESS THAN ({starts[0]})", *_parts(starts)]
+    return f"PARTITION BY RANGE (night) ({', '.join(parts)}, PARTITION {_LAST} VALUES LESS THAN MAXVALUE)"
+
+
+async def partitions(conn: AsyncConnection) -> list[Partition]:
+    """The partitions of ``level1`` in order; none on SQLite."""
+    if conn.dialect.name == "sqlite":
+        return []
+    found = await conn.execute(
+        text(
+            "SELECT partition_name, partition_description FROM information_schema.partitions"
+            " WHERE table_schema = DATABASE() AND table_name = 'level1' AND partition_name IS NOT NULL"
+            " ORDER BY partition_ordinal_position"
+        )
+    )
+    return [Partition(name, None if below == "MAXVALUE" else int(below)) for name, below in found]
+
+
+async def ensure_partitions(conn: AsyncConnection, upto_night: int) -> list[str]:
+    """Split the last partition so that every night up to `upto_night` has a block of its own (the migrate role).
+
+    Returns
+    -------
+    list of str
+        Names of the partitions made; empty where all were there.
+    """
+    have = await partitions(conn)
+    if not have:
+        return []
+    if len(have) < 2 or have[-1] != Partition(_LAST, None):
+        raise Fatal("level1_partition", "level1 has no last partition named later", "restore it by hand")
+    beyond = have[-2].below
+    if beyond is None or beyond > upto_night:
+        return []
+    starts = blocks(beyond, upto_night)
+    parts = [*_parts(starts), f"PARTITION {_LAST} VALUES LESS THAN MAXVALUE"]
+    await conn.exec_driver_sql(f"ALTER TABLE level1 REORGANIZE PARTITION {_LAST} INTO ({', '.join(parts)})")
+    return [f"p{start}" for start in starts]
+
+
+async def retire(conn: AsyncConnection, before_night: int) -> list[str]:
+    """Drop the rows of every block that lies wholly before `before_night` (the migrate role).
+
+    The first partition stays, emptied, so that a late alert of a retired night has its place. On SQLite the rows before
+    the block of `before_night` are deleted.
+
+    Returns
+    -------
+    list of str
+        Names of the partitions dropped or emptied (``earlier`` on SQLite where rows went).
+    """
+    bound = block_of(before_night)
+    if conn.dialect.name == "sqlite":
+        level1 = table("level1")
+        gone = await conn.execute(delete(level1).where(level1.c.night < bound))
+        return [_FIRST] if gone.rowcount else []
+    old = [part for part in await partitions(conn) if part.below is not None and part.below <= bound]
+    dropped = [part.name for part in old if part.name != _FIRST]
+    if len(old) > len(dropped):
+        await conn.exec_driver_sql(f"ALTER TABLE level1 TRUNCATE PARTITION {_FIRST}")
+    if dropped:
+        await conn.exec_driver_sql(f"ALTER TABLE level1 DROP PARTITION {', '.join(dropped)}")
+    return [part.name for part in old]
+
+
+async def rows_in_last(conn: AsyncConnection) -> bool:
+    """Whether any row lies in the last partition: `level1 migrate` is overdue. Always False on SQLite."""
+    if conn.dialect.name == "sqlite":
+        return False
+    found = await conn.exec_driver_sql(f"SELECT 1 FROM level1 PARTITION ({_LAST}) LIMIT 1")  # noqa: S608 (a constant)
+    return found.first() is not None
+
+
+def nights_of(parts: Sequence[Partition], name: str) -> tuple[int | None, int | None]:
+    """First night of partition `name`, and the first night beyond it; None where it is open."""
+    at = next((n for n, part in enumerate(parts) if part.name == name), None)
+    if at is None:
+        raise Wrong("level1_partition", f"level1 has no partition {name!r}")
+    return (parts[at - 1].below if at else None), parts[at].below
+
+
+def _parts(starts: Iterable[int]) -> list[str]:
+    return [
+        f"PARTITION p{start} VALUES LESS THAN ({night_of(day_of(start) + timedelta(days=NIGHTS))})" for start in starts
+    ]

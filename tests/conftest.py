@@ -1,0 +1,183 @@
+"""What all suites share: one real MariaDB and Kafka a run, databases and topics of each test's own, seeds, timings."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import tempfile
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+import trustme
+
+from stream.local import BrokerTls, LocalKafka, LocalMariadb
+from stream.local.process import Process
+
+PROJECT = Path(__file__).resolve().parent.parent
+FOLDERS = "skyburst-tests-"
+SEED = int(os.environ.get("SKYBURST_SEED") or secrets.randbits(32))
+SPENT: dict[str, float] = defaultdict(float)
+COUNTED: dict[str, int] = defaultdict(int)
+STARTS: dict[str, float] = {}
+
+hypothesis.settings.register_profile("usual", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run what is marked long, too; hypothesis tries 20 times more")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("long" if config.getoption("--long") else "usual")
+
+
+def pytest_report_header() -> str:
+    return f"seed: {SEED} (SKYBURST_SEED={SEED} draws the same again)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        skip = pytest.mark.skip(reason="long: run by make test-long")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skip)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    suite = Path(report.nodeid.split("::")[0]).parent.name
+    SPENT[suite] += report.duration
+    COUNTED[suite] += report.when == "call"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("seconds by suite")
+    for suite, seconds in sorted(SPENT.items()):
+        terminalreporter.write_line(f"{suite:12} {seconds:8.1f} s  {COUNTED[suite]:5} tests")
+    for server, seconds in STARTS.items():
+        terminalreporter.write_line(f"({server} was up after {seconds:.1f} s)")
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A private folder for this run's servers; servers of runs that were killed are ended and removed first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+        if _is_left_behind(left):
+            _remove(left)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDERS))
+    Process.of(os.getpid()).note(folder / "run.json")
+    yield folder
+    _remove(folder)
+
+
+def _is_left_behind(folder: Path) -> bool:
+    run = folder / "run.json"
+    try:
+        return run.stat().st_uid == os.geteuid() and Process.find(run) is None
+    except FileNotFoundError:  # just being made, or just being removed by another run
+        return False
+
+
+def _remove(folder: Path) -> None:
+    for pid_file in folder.rglob("*.pid.json"):
+        process = Process.find(pid_file)
+        if process:
+            process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mariadb(server_folder: Path) -> Iterator[LocalMariadb]:
+    """The run's MariaDB server, started when first asked for; `url(database)` names a database of it."""
+    begun = time.monotonic()
+    server = LocalMariadb(server_folder / "mariadb").start()
+    STARTS["MariaDB"] = time.monotonic() - begun
+    yield server
+    server.stop(within_s=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Files (PEM) and login with which a client speaks to the run's Kafka on TLS, MTLS and SCRAM."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+    user: str
+    password: str
+    broker: BrokerTls
+
+
+@pytest.fixture(scope="session")
+def kafka_trust(server_folder: Path) -> Trust:
+    """An authority of this run, a certificate of a client, and a SCRAM user."""
+    authority = trustme.CA()
+    client = authority.issue_cert("skyburst-test-client")
+    folder = server_folder / "trust"
+    folder.mkdir()
+    trusted, certificate, key = (folder / name for name in ("authority.pem", "client.pem", "client.key"))
+    authority.cert_pem.write_to_path(str(trusted))
+    client.cert_chain_pems[0].write_to_path(str(certificate))
+    client.private_key_pem.write_to_path(str(key))
+    user, password = "alice", secrets.token_hex(12)
+    broker = BrokerTls(
+        authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.bytes(),
+        authority.cert_pem.bytes(),
+        {user: password},
+    )
+    return Trust(trusted, certificate, key, user, password, broker)
+
+
+@pytest.fixture(scope="session")
+def kafka(server_folder: Path, kafka_trust: Trust) -> Iterator[LocalKafka]:
+    """The run's broker, started when first asked for; `address` has its listeners TLS, MTLS and SCRAM."""
+    begun = time.monotonic()
+    broker = LocalKafka(server_folder / "kafka", tls=kafka_trust.broker).start()
+    STARTS["Kafka"] = time.monotonic() - begun
+    yield broker
+    broker.stop(within_s=10)
+
+
+@pytest.fixture
+def level1_url(mariadb: LocalMariadb) -> Iterator[str]:
+    """SQLAlchemy URL (aiomysql) of an empty database of this test's own; a server that a test killed comes back."""
+    mariadb.start()
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    mariadb.create_database(name)
+    yield mariadb.url(name)
+    mariadb.start()
+    mariadb.drop_database(name)
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    """A topic name that no other test has; `kafka.create_topic` makes it."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:80]
+    return f"{name}-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real packets: $SKYBURST_TEST_DATA, else ../shared/data beside the project."""
+    folder = Path(os.environ.get("SKYBURST_TEST_DATA") or PROJECT.parent / "shared" / "data")
+    if not folder.is_dir():
+        reason = f"NO REAL PACKETS: {folder} is not there; SKYBURST_TEST_DATA names the folder"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers from the run's printed seed and the test's name."""
+    return np.random.default_rng(random.Random(f"{SEED}{request.node.nodeid}").getrandbits(64))

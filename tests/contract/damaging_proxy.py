@@ -1,0 +1,47 @@
+"""A TCP proxy that damages what comes back, once for each time it is asked to."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+
+class DamagingProxy:
+    """Passes connections on to ``127.0.0.1:port``; flips a bit of `mark` in the next answer that has it."""
+
+    def __init__(self, port: int, mark: bytes) -> None:
+        self._port, self._mark = port, mark
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.damage_left = 0
+        self.damaged = 0
+        self._open: list[socket.socket] = [self._listening]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for each in self._open:
+            each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._port))
+            self._open += [client, server]
+            threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        try:
+            while data := source.recv(1 << 20):
+                at = data.find(self._mark) if answers and self.damage_left else -1
+                if at >= 0:
+                    self.damage_left -= 1
+                    self.damaged += 1
+                    data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return

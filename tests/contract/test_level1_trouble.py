@@ -1,0 +1,108 @@
+"""A real server's troubles become the errors that say what to do; TLS is checked against its authority."""
+# ruff: noqa: F811 (fixtures are imported and then named as parameters)
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from level1_batches import server  # noqa: F401
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stream.errors import Fatal, SkyburstError, Transient
+from stream.local import LocalMariadb
+from stream.tables.engine import level1_url as parsed
+from stream.tables.engine import open_engine, open_reader
+from stream.tables.trouble import translated
+
+
+async def run(conn: AsyncConnection, *statements: str) -> None:
+    with translated():
+        for statement in statements:
+            await conn.exec_driver_sql(statement)
+
+
+async def failing(url: str) -> SkyburstError:
+    made = open_engine(url)
+    with pytest.raises(SkyburstError) as caught, translated():
+        async with made.connect():
+            pass
+    await made.dispose()
+    return caught.value
+
+
+async def test_a_server_that_is_not_there_is_transient(level1_url: str) -> None:
+    found = await failing(parsed(level1_url).set(port=1).render_as_string(False))
+    assert (type(found), found.code) == (Transient, "level1_away")
+
+
+async def test_a_wrong_password_is_fatal_and_not_repeated_in_the_message(level1_url: str) -> None:
+    found = await failing(parsed(level1_url).set(password="s3cret").render_as_string(False))
+    assert (type(found), found.code) == (Fatal, "level1_rights")
+    assert "s3cret" not in str(found)
+
+
+async def test_a_connection_that_was_killed_is_transient_and_the_next_one_works(server: AsyncEngine) -> None:
+    async with server.connect() as one, server.connect() as other:
+        number = (await one.exec_driver_sql("SELECT CONNECTION_ID()")).scalar_one()
+        await other.exec_driver_sql(f"KILL {number}")
+        with pytest.raises(Transient) as caught:
+            await run(one, "SELECT 1")
+        assert caught.value.code == "level1_away"
+    async with server.connect() as conn:
+        await run(conn, "SELECT 1")
+
+
+async def test_a_lock_that_is_not_given_is_lock_wait_and_a_deadlock_is_one(server: AsyncEngine) -> None:
+    ledger = "INSERT INTO ledger VALUES ('a', 1, 0, 0), ('a', 1, 1, 0)"
+    first, second = (
+        f"UPDATE ledger SET next = next + 1 WHERE kafkaPartition = {n} AND sink = 'a' AND stream = 1" for n in (0, 1)
+    )
+    async with server.begin() as conn:
+        await run(conn, ledger)
+    async with server.connect() as one, server.connect() as other:
+        await run(one, first)
+        await run(other, "SET SESSION innodb_lock_wait_timeout = 1", second)
+        with pytest.raises(Transient) as caught:
+            await run(other, first)
+        assert caught.value.code == "lock_wait"
+        found = await asyncio.gather(run(one, second), run(other, first), return_exceptions=True)
+    codes = [one.code for one in found if isinstance(one, SkyburstError)]
+    assert codes == ["deadlock"]
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> Iterator[tuple[LocalMariadb, Path]]:
+    """A server with a certificate, and the file of the authority that signed it."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    paths = [tmp_path / name for name in ("authority.pem", "server.pem", "server.key")]
+    authority.cert_pem.write_to_path(paths[0])
+    issued.cert_chain_pems[0].write_to_path(paths[1])
+    issued.private_key_pem.write_to_path(paths[2])
+    options = dict(zip(("ssl-ca", "ssl-cert", "ssl-key"), map(str, paths), strict=True))
+    made = LocalMariadb(tmp_path / "mariadb", options=options).start()
+    made.create_database("d")
+    yield made, paths[0]
+    made.stop()
+
+
+async def test_tls_is_used_and_held_against_the_authority(encrypted: tuple[LocalMariadb, Path], tmp_path: Path) -> None:
+    made, authority = encrypted
+    url = f"{made.url('d')}?ssl_ca={authority}"
+    engine = open_engine(url)
+    async with engine.connect() as conn:
+        assert (await conn.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1]
+    await engine.dispose()
+    reader = open_reader(url)
+    with reader.connect() as conn:
+        assert conn.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'").one()[1]
+    reader.dispose()
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    found = await failing(f"{made.url('d')}?ssl_ca={other}")
+    assert (type(found), found.code) == (Fatal, "level1_tls")
+    assert "CERTIFICATE_VERIFY_FAILED" in found.message

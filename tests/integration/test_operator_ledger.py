@@ -1,0 +1,164 @@
+"""What an operator does where a log cannot go on from the ledger: the partition is held with its range, then freed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from doubles.called import call
+from doubles.ingest_live import Live, execute, living, rows, until
+from doubles.ingest_run import IngestRun, sent
+
+from stream.local import LocalKafka
+
+
+async def made(kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path, partitions: int = 2) -> IngestRun:
+    kafka.create_topic(topic, partitions)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    return run
+
+
+async def taken(run: IngestRun) -> list[int]:
+    return sorted(row.diaSourceId for row in await rows(run.level1, "SELECT diaSourceId FROM level1"))
+
+
+async def holds(live: Live, code: str) -> str:
+    """Wait until the daemon holds a partition for `code`; gives what readiness says of it."""
+
+    def said() -> str:
+        return next((r.text for r in live.ingest.health.reasons() if r.code == "partition_held" and code in r.text), "")
+
+    return str(await until(said, f"held for {code}"))
+
+
+async def free(live: Live) -> None:
+    await until(lambda: "partition_held" not in live.reasons(), "no partition is held any more")
+
+
+async def proven(run: IngestRun) -> None:
+    judged = await call(run, "verify")
+    assert judged.code == 0, judged.out + judged.err
+
+
+async def test_expired_offsets_hold_their_partition_until_the_gap_is_accepted(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(number, partition=number % 2) for number in range(4)])
+    assert await run.ingest() == 0
+    run.send([sent(number, partition=0) for number in range(10, 15)])
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for asked in admin.delete_records([TopicPartition(topic, 0, 5)]).values():
+        await asyncio.to_thread(asked.result, 10)
+    async with living(run) as live:
+        assert "[2, 5]" in await holds(live, "offsets_expired")
+        run.send([sent(20, partition=1)])
+
+        async def other() -> bool:
+            return 20 in await taken(run)
+
+        await until(other, "the other partition goes on")
+        shown = await call(run, "ledger", "show", "--json")
+        assert shown.code == 1
+        (held,) = [row for row in shown.json["partitions"] if row["held"]]
+        assert (held["held"], held["partition"], held["missing"]) == ("offsets_expired", 0, [2, 5])
+        number = str(held["stream"])
+        wrong = await call(run, "ledger", "accept-gap", number, "0", "3", "5", "--reason", "too late")
+        assert wrong.code == 1 and "stands at 2" in wrong.err
+        done = await call(run, "ledger", "accept-gap", number, "0", "2", "5", "--reason", "retention was an hour")
+        assert done.code == 0, done.err
+        await free(live)
+
+        async def rest() -> bool:
+            return await taken(run) == [0, 1, 2, 3, 13, 14, 20]
+
+        await until(rest, "what the log still has is taken")
+    assert live.code == 0
+    shown = await call(run, "ledger", "show", "--json")
+    assert shown.code == 0
+    (gap,) = shown.json["acceptedGaps"]
+    assert (gap["startOffset"], gap["endOffset"], gap["reason"]) == (2, 5, "retention was an hour")
+    await proven(run)
+
+
+async def test_a_topic_that_was_made_again_is_held_until_it_is_adopted(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(number, partition=number % 2) for number in range(4)])
+    async with living(run) as live:
+
+        async def first() -> bool:
+            return await taken(run) == [0, 1, 2, 3]
+
+        await until(first, "the first topic is taken")
+        await asyncio.to_thread(kafka.delete_topic, topic)
+        await asyncio.to_thread(kafka.create_topic, topic, 2)
+        run.send([sent(number, partition=number % 2) for number in range(10, 14)])
+        await holds(live, "topic_recreated")
+        shown = await call(run, "ledger", "show", "--json")
+        assert [row["held"] for row in shown.json["partitions"]] == ["topic_recreated"] * 2
+
+        async def ready() -> bool:
+            return len(await rows(run.level1, "SELECT 1 FROM streams")) == 2
+
+        await until(ready, "the new stream has its number")
+        adopted = await call(run, "ledger", "adopt", "2", "--json")
+        assert adopted.code == 0, adopted.err
+        assert (adopted.json["stream"], adopted.json["begins"]) == (2, {"0": 0, "1": 0})
+        assert (await call(run, "ledger", "adopt", "2")).code == 1
+
+        async def both() -> bool:
+            return await taken(run) == [0, 1, 2, 3, 10, 11, 12, 13]
+
+        await until(both, "the new topic is taken")
+        await free(live)
+    assert live.code == 0
+    await proven(run)
+
+
+async def test_a_ledger_ahead_of_the_log_goes_on_in_a_new_generation_that_reuses_no_record_id(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(number, partition=number % 2) for number in range(6)])
+    assert await run.ingest() == 0
+    # As if the broker had lost the last two of partition 0: the ledger and its ranges say that there were five.
+    await execute(
+        run.level1,
+        "UPDATE ledger SET next = 5 WHERE kafkaPartition = 0",
+        "INSERT INTO commits (commitId, daemon, committedAt, records) VALUES (77, '', 0, 0)",
+        "INSERT INTO commit_ranges VALUES (77, 1, 0, 3, 5, 0, 0)",
+    )
+    async with living(run) as live:
+        assert "[3, 5]" in await holds(live, "ledger_ahead")
+        run.send([sent(7, partition=1)])
+
+        async def other() -> bool:
+            return 7 in await taken(run)
+
+        await until(other, "the other partition goes on")
+        shown = await call(run, "ledger", "show", "--json")
+        assert [(row["held"], row["missing"]) for row in shown.json["partitions"] if row["held"]] == [
+            ("ledger_ahead", [3, 5])
+        ]
+        adopted = await call(run, "ledger", "adopt", "1", "--at", "3", "--json")
+        assert adopted.code == 0, adopted.err
+        assert adopted.json["begins"] == {"0": 3, "1": 4}
+        assert adopted.json["closed"] == [[1, 0, 5, 6], [1, 1, 4, 5]]
+        run.send([sent(number, partition=number % 2) for number in range(30, 36)])
+
+        async def rest() -> bool:
+            return await taken(run) == [*range(6), 7, *range(30, 36)]
+
+        await until(rest, "both partitions go on in the new generation")
+        await free(live)
+    assert live.code == 0
+    places = await rows(run.level1, "SELECT stream, kafkaPartition p, next FROM ledger ORDER BY stream, kafkaPartition")
+    assert [tuple(row) for row in places] == [(1, 0, 6), (1, 1, 5), (2, 0, 6), (2, 1, 7)]
+    records = await rows(run.level1, "SELECT stream, kafkaPartition, kafkaOffset FROM level1")
+    assert len({tuple(row) for row in records}) == len(records) == 13
+    assert {row.topicId.partition("#")[2] for row in await rows(run.level1, "SELECT topicId FROM streams")} == {"", "1"}

@@ -1,0 +1,127 @@
+"""What an operator does with bad packets: list, show, re-drive once, allow more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from doubles.called import call
+from doubles.ingest_live import living, rows, until
+from doubles.ingest_run import IngestRun, Sent, cut, packet, sent
+
+from consumers.ingest import returning
+from stream.codec.sources import open_schemas
+from stream.local import LocalKafka
+
+LATER = 4242
+"""The id of a schema that is published after its first packets."""
+VISIT = 2026030500001
+
+
+def of_later(source: int) -> Sent:
+    message = sent(source)
+    return Sent(b"\0" + LATER.to_bytes(4, "big") + packet(source)[5:], message.key, message.headers)
+
+
+def publish(folder: Path, schema_id: int) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{schema_id}.avsc").write_text(open_schemas(None).get(1000).text)
+
+
+async def made(kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path) -> IngestRun:
+    kafka.create_topic(topic)
+    publish(tmp_path / "schemas", 1000)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb", schemas=str(tmp_path / "schemas"))
+    await run.migrate()
+    return run
+
+
+async def counted(run: IngestRun) -> tuple[int, ...]:
+    said = await rows(
+        run.level1,
+        "SELECT SUM(new) n, SUM(repeated) r, SUM(quarantined) q FROM visit_part WHERE visit = :visit",
+        visit=VISIT,
+    )
+    return tuple(int(value) for value in said[0])
+
+
+async def test_records_are_redriven_once_and_the_visit_counts_them_where_they_are(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(1), of_later(2), of_later(3), cut(sent(4)), sent(5)])
+    assert await run.ingest(schema_hold_s=0, until_idle_s=2) == 0
+    assert await counted(run) == (2, 0, 3)
+
+    listed = (await call(run, "quarantine", "list", "--code", "schema_unknown", "--json")).json
+    assert [row["diaSourceId"] for row in listed] == [2, 3]
+    out = tmp_path / "bytes"
+    shown = (await call(run, "quarantine", "show", listed[0]["record"], "--out", str(out), "--json")).json
+    assert out.read_bytes() == of_later(2).value
+    assert (shown["key"], shown["headers"]["diaSourceId"], shown["topic"]) == ("2", "2", topic)
+
+    still = await call(run, "quarantine", "redrive", "--all", "--json")
+    assert still.code == 1
+    assert [each["code"] for each in still.json["stays"]] == [
+        "schema_unknown",
+        "schema_unknown",
+        "truncated",
+    ]
+
+    publish(tmp_path / "schemas", LATER)
+    one = await call(run, "quarantine", "redrive", listed[0]["record"], "--json")
+    assert one.code == 0, one.err
+    assert one.json == {"taken": 1, "new": 1, "repeated": 0, "conflicts": 0, "stays": []}
+    again = await call(run, "quarantine", "redrive", listed[0]["record"])
+    assert again.code == 1
+    rest = (await call(run, "quarantine", "redrive", "--all", "--json")).json
+    assert (rest["taken"], [each["code"] for each in rest["stays"]]) == (1, ["truncated"])
+
+    assert await counted(run) == (4, 0, 1)
+    kept = await rows(run.level1, "SELECT diaSourceId FROM level1 ORDER BY diaSourceId")
+    assert [row.diaSourceId for row in kept] == [1, 2, 3, 5]
+    assert {row.state for row in await rows(run.level1, "SELECT state FROM segments")} == {"sealed"}
+    assert (await call(run, "alert", "3", "--format", "wire", "-o", str(out))).code == 0
+    assert out.read_bytes() == of_later(3).value
+    judged = await call(run, "verify")
+    assert judged.code == 0, judged.out + judged.err
+
+
+async def test_a_running_daemon_takes_them_by_itself_once_their_schema_appears(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(returning, "EVERY_S", 0.3)
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(1), of_later(2), of_later(3), sent(4)])
+    async with living(run, schema_hold_s=0) as live:
+
+        async def taken(state: str) -> bool:
+            found = await rows(run.level1, "SELECT 1 FROM quarantine WHERE state = :state", state=state)
+            return len(found) == 2
+
+        await until(lambda: taken("held"), "both are quarantined")
+        publish(tmp_path / "schemas", LATER)
+        await until(lambda: taken("redriven"), "both are taken")
+    assert live.code == 0
+    assert await counted(run) == (4, 0, 0)
+    assert {row.state for row in await rows(run.level1, "SELECT state FROM segments")} == {"sealed"}
+
+
+async def test_a_daemon_that_stopped_for_too_many_bad_packets_goes_on_once_more_are_allowed(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    async with living(run, quarantine_allow=5) as live:
+        run.send([cut(sent(number)) for number in range(5)])
+        await until(lambda: "quarantine_limit" in live.reasons(), "it stops polling")
+        run.send([sent(10), cut(sent(11))])
+        assert (await call(run, "quarantine", "allow", "0")).code == 2
+        assert (await call(run, "quarantine", "allow", "7")).code == 0
+        await until(lambda: "quarantine_limit" not in live.reasons(), "it goes on")
+
+        async def taken() -> bool:
+            return len(await rows(run.level1, "SELECT 1 FROM level1")) == 1
+
+        await until(taken, "what came meanwhile is taken")
+    assert live.code == 0
+    assert len(await rows(run.level1, "SELECT 1 FROM quarantine")) == 6

@@ -1,0 +1,38 @@
+"""Nights that are retired go for good: packets, rows and files; what is left still verifies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from doubles.called import call
+from doubles.ingest_live import rows
+from doubles.ingest_run import MJD, NIGHT, IngestRun, cut, sent
+
+from stream.local import LocalKafka
+
+
+async def test_retired_nights_leave_markers_and_the_others_stay(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    kafka.create_topic(topic)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    run.send([sent(1, mjd=MJD - 90), sent(2, mjd=MJD - 90)])
+    assert await run.ingest() == 0
+    run.send([sent(3, mjd=MJD - 90), sent(4), cut(sent(5))])
+    assert await run.ingest() == 0
+    done = await call(run, "level1", "retire", "--before", str(NIGHT), "--json")
+    assert done.code == 0, done.err
+    assert done.json["segments"] == 2 and done.json["bytes"] > 0 and done.json["partitions"]
+    kept = await rows(run.level1, "SELECT diaSourceId, night FROM level1")
+    assert [tuple(row) for row in kept] == [(4, NIGHT)]
+    states = await rows(run.level1, "SELECT night, kind, state FROM segments ORDER BY night, kind")
+    assert sum(row.state == "retired" for row in states) == 2
+    old = {row.night for row in states if row.state == "retired"}.pop()
+    assert [path.suffix for path in (tmp_path / "alertdb" / str(old)).iterdir()] == [".retired"] * 2
+    again = await call(run, "level1", "retire", "--before", str(NIGHT), "--json")
+    assert (again.code, again.json["segments"]) == (0, 0)
+    assert await run.ingest(abandoned_s=0.3, heartbeat_s=0.05, until_idle_s=1.0) == 0
+    assert len(list((tmp_path / "alertdb" / str(old)).iterdir())) == 2
+    judged = await call(run, "verify", "--offline")
+    assert judged.code == 0, judged.out + judged.err

@@ -1,0 +1,89 @@
+"""The wheel alone is enough: it holds just our four packages with their data, and works where the checkout is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+OURS = {"stream", "producers", "consumers", "schemas"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, PROJECT)
+    (found,) = target.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An environment with the wheel, and with the dependencies (not the checkout) of the one that runs the tests."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    python = folder / "bin" / "python"
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # A path in a .pth file brings the folder's packages, but not what that folder's own .pth files name: the checkout.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
+    yield folder
+
+
+def run(*command: object, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SKYBURST_"))}
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
+    if check and done.returncode:
+        pytest.fail(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def test_holds_just_the_four_packages(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == OURS
+
+
+def test_holds_every_file_of_the_packages_that_is_no_rubbish(wheel: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", *OURS], cwd=PROJECT, capture_output=True, text=True, check=True)
+    kept = {name for name in listed.stdout.splitlines() if (PROJECT / name).is_file()}
+    assert kept
+    assert kept - set(zipfile.ZipFile(wheel).namelist()) == set()
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if "__pycache__" in name]
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_the_packages_that_run_are_those_of_the_wheel(elsewhere: Path, tmp_path: Path, package: str) -> None:
+    code = f"import {package}; print({package}.__file__)"
+    found = run(elsewhere / "bin" / "python", "-c", code, cwd=tmp_path).stdout.strip()
+    assert Path(found).is_relative_to(elsewhere)
+
+
+def test_the_command_lists_its_verbs_without_complaint(elsewhere: Path, tmp_path: Path) -> None:
+    done = run(elsewhere / "bin" / "skyburst", "--help", cwd=tmp_path)
+    assert done.stderr == ""
+    verbs = {line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()}
+    assert {"demo", "ingest", "replay", "verify", "local"} <= verbs
+
+
+def test_the_demo_runs_from_the_wheel_and_holds(elsewhere: Path, tmp_path: Path) -> None:
+    done = run(elsewhere / "bin" / "skyburst", "demo", "--alerts", 100, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "all holds"
+    (folder,) = tmp_path.glob("skyburst-demo-*")
+    assert {path.name for path in folder.iterdir()} >= {"alertdb", "level1.db", "skyburst.toml"}
+
+
+def test_kafka_jars_are_pinned_in_the_wheel(elsewhere: Path, tmp_path: Path) -> None:
+    code = (
+        "from stream.local import jars\n"
+        "from importlib.resources import files\n"
+        "pom = files('stream.local').joinpath('pom.xml').read_text()\n"
+        "print(len(jars.digests()), f'<version>{jars.VERSION}</version>' in pom)"
+    )
+    assert run(elsewhere / "bin" / "python", "-c", code, cwd=tmp_path).stdout.split() == ["46", "True"]

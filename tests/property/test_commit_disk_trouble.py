@@ -1,0 +1,195 @@
+"""Disks that are full or fail under a commit, and each rule of the commit shown to be needed by leaving it out."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import shutil
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from commit_lives import Story, check
+from commit_on_disk import Player, World, empty_database, made_log
+from doubles.disk import Fault, ForgetfulDisk, on
+
+import stream.commit.committer
+import stream.commit.ledger
+import stream.commit.sweep
+from stream.commit.segments import Written
+from stream.tables.model import table
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    """A machine with a sound disk and an empty database."""
+    database = empty_database(tmp_path / "level1.db", tmp_path / "template.db")
+    with ThreadPoolExecutor(1) as pool:
+        yield World(ForgetfulDisk(), database, made_log(3), pool)
+
+
+def play(world: World, story: Callable[[Player, Player], Awaitable[None]]) -> None:
+    """Two daemons and what is done with them."""
+
+    async def run() -> None:
+        try:
+            await story(await Player.start(world), await Player.start(world))
+        finally:
+            await world.engine.dispose()
+
+    asyncio.run(run())
+
+
+async def until_told(player: Player, code: str, commit: asyncio.Task[bool]) -> None:
+    """Wait until the daemon says what it waits for; the commit goes on waiting."""
+    async with asyncio.timeout(20):
+        while not any(error is not None and error.code == code for error in player.told):
+            assert not commit.done()
+            await asyncio.sleep(0.01)
+
+
+def whole_after_a_crash(world: World, tmp_path: Path) -> None:
+    """Whatever the disk forgets of what was not synced, nothing published is lost."""
+    for seed in range(5):
+        database = tmp_path / f"{seed}.db"
+        shutil.copy(world.database, database)
+        check(world.disk.after_crash(random.Random(seed)), database, world.log, tmp_path / "alertdb")
+
+
+def test_a_full_disk_is_waited_for_and_the_batch_written_again(world: World, tmp_path: Path) -> None:
+    async def story(player: Player, _other: Player) -> None:
+        await player.commit()
+        world.disk.room = 700 + sum(len(world.disk.content(name)) for name in world.disk.names())
+        commit = asyncio.create_task(player.commit())
+        await until_told(player, "disk_full", commit)
+        assert world.count(tmp_path / "now").sound
+        world.disk.room = None
+        assert await commit
+        assert player.told[-1] is None
+        assert world.count(tmp_path / "now").sound
+
+    play(world, story)
+    whole_after_a_crash(world, tmp_path)
+
+
+def test_after_a_failed_sync_the_batch_goes_elsewhere_and_the_published_bytes_are_copied(
+    world: World, tmp_path: Path
+) -> None:
+    async def story(player: Player, _other: Player) -> None:
+        await player.commit()
+        world.disk.trouble = on("sync", ".avro", Fault(errno.EIO))
+        assert await player.commit()
+        ((mine, error),) = player.left
+        assert error.code == "disk_failed"
+        assert mine.segment.failed
+        await player.seal()
+        assert world.count(tmp_path / "now").sound
+
+    play(world, story)
+    whole_after_a_crash(world, tmp_path)
+
+
+def test_a_commit_waits_while_its_quarantine_cannot_be_written(world: World, tmp_path: Path) -> None:
+    async def story(player: Player, _other: Player) -> None:
+        batch = await player.batch(30)
+        assert batch is not None
+        assert any(work.quarantined for work in batch.works)
+        made = player.store.create
+        refused: list[str] = []
+
+        def create(header: Any) -> Any:
+            segment = made(header)
+            if header.key.kind == "quarantine":
+                refused.append(segment.ref.data_name)
+            return segment
+
+        player.store.create = create  # type: ignore[method-assign]
+        world.disk.trouble = lambda _n, call, name: Fault(errno.ENOSPC) if call == "write" and name in refused else None
+        commit = asyncio.create_task(player.publish(batch))
+        await until_told(player, "disk_full", commit)
+        assert world.count(tmp_path / "now").kept == 0
+        world.disk.trouble = None
+        assert await commit
+        found = world.count(tmp_path / "now")
+        assert found.sound, found
+        assert found.quarantined
+
+    play(world, story)
+
+
+async def _move(connection: Any, ranges: Iterable[Any], _instance: str, sink: str = "alertdb") -> None:
+    rows = table("ledger")
+    for r in ranges:
+        where = (rows.c.sink == sink, rows.c.stream == r.stream, rows.c.kafkaPartition == r.partition)
+        await connection.execute(sa.update(rows).where(*where).values(next=r.end))
+
+
+def _unfenced_lengths(real: Any) -> Any:
+    async def publish_lengths(connection: Any, written: Iterable[Written], *rest: Any) -> None:
+        rows = table("segments")
+        for item in written:
+            lengths = {"dataLength": item.appended.data_length, "indexLength": item.appended.index_length}
+            names = {"dataName": item.before.data_name, "indexName": item.before.index_name}
+            values = {**lengths, **names, "state": "open", "night": item.work.key.night, "kind": item.work.key.kind}
+            done = await connection.execute(sa.update(rows).where(rows.c.segment == item.mine.number).values(**values))
+            if done.rowcount == 0:
+                await real(connection, [item], *rest)
+
+    return publish_lengths
+
+
+async def _claimed(_engine: Any, _number: int) -> bool:
+    return True
+
+
+def without(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take one rule away."""
+    match rule:
+        case "first fence":
+            monkeypatch.setattr(stream.commit.ledger, "move", _move)
+        case "second fence":
+            real = stream.commit.committer.publish_lengths
+            monkeypatch.setattr(stream.commit.committer, "publish_lengths", _unfenced_lengths(real))
+        case "row before a sweep":
+            monkeypatch.setattr(stream.commit.sweep, "_claim", _claimed)
+        case "sync":
+            monkeypatch.setattr(ForgetfulDisk, "sync", lambda disk, fd: None)
+        case "sync of names":
+            monkeypatch.setattr(ForgetfulDisk, "sync_folder", lambda disk, folder: None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "action"),
+    [
+        ("first fence", "outrun_while_frozen"),
+        ("second fence", "sealed_while_frozen"),
+        ("second fence", "swept_while_frozen"),
+        ("row before a sweep", "swept_while_frozen"),
+        ("sync", "commit"),
+        ("sync of names", "commit"),
+    ],
+)
+def test_without_this_rule_something_is_lost_or_doubled(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, action: str
+) -> None:
+    async def story(first: Player, second: Player) -> None:
+        story = Story(world)
+        story.players = [first, second]
+        if action != "swept_while_frozen":
+            await first.commit()
+        await getattr(story, action)()
+
+    without(rule, monkeypatch)
+    play(world, story)
+    unsound = 0
+    for seed in range(5):
+        disk = world.disk if rule in ("first fence", "second fence") else world.disk.after_crash(random.Random(seed))
+        with ThreadPoolExecutor(1) as pool:
+            after = World(disk, world.database, world.log, pool)
+            unsound += not after.count(tmp_path / "alertdb").sound
+            asyncio.run(after.engine.dispose())
+    assert unsound

@@ -1,0 +1,274 @@
+"""Writer schemas by id: a registry over HTTP, folders, and the package that carries them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.clock import ManualClock
+from stream.codec.lookup import SchemaAway, SchemaUnknown
+from stream.codec.lsst import LsstPackageSchemas
+from stream.codec.registry import ASK_AGAIN, RegistrySchemas
+from stream.codec.schema import WriterSchema
+from stream.codec.sources import FolderSchemas, open_schemas
+from stream.errors import Held, Poison, Transient, Wrong
+
+TEXT = '{"type": "record", "name": "R", "fields": [{"name": "f", "type": "int"}]}'
+
+
+class Registry:
+    """A registry on loopback that a test fills, empties and breaks."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[int, Any] = {}
+        self.status = 0
+        self.asked: list[str] = []
+        self.authorization: list[str | None] = []
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                registry.asked.append(self.path)
+                registry.authorization.append(self.headers.get("authorization"))
+                status, body = registry.answer(self.path)
+                self.send_response(status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def answer(self, path: str) -> tuple[int, bytes]:
+        if self.status:
+            return self.status, b"{}"
+        if path == "/subjects":
+            return 200, json.dumps([f"subject-{i}" for i in self.schemas]).encode()
+        found = self.schemas.get(int(path.rpartition("/")[2]))
+        if found is None:
+            return 404, b'{"error_code": 40403, "message": "Schema not found"}'
+        return 200, found if isinstance(found, bytes) else json.dumps(found).encode()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    made = Registry()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def schemas(registry: Registry, clock: ManualClock) -> Iterator[RegistrySchemas]:
+    made = RegistrySchemas(registry.url, clock=clock)
+    yield made
+    made.close()
+
+
+def test_an_id_is_asked_for_once(registry: Registry, schemas: RegistrySchemas) -> None:
+    registry.schemas[7] = {"schema": TEXT}
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(schemas.get, [7] * 40))
+    assert {schema.id for schema in found} == {7}
+    assert found[0].text == TEXT
+    assert registry.asked == ["/schemas/ids/7"]
+
+
+def test_an_id_that_a_filled_registry_denies_is_unknown_and_asked_for_again_later(
+    registry: Registry, schemas: RegistrySchemas, clock: ManualClock
+) -> None:
+    registry.schemas[1] = {"schema": TEXT}
+    for _ in range(3):
+        with pytest.raises(SchemaUnknown) as unknown:
+            schemas.get(7)
+    assert unknown.value.code == "schema_unknown"
+    assert isinstance(unknown.value, Held)
+    assert registry.asked == ["/schemas/ids/7", "/subjects"]
+    registry.schemas[7] = {"schema": TEXT}
+    clock.advance(ASK_AGAIN)
+    assert schemas.get(7).id == 7
+
+
+def test_an_empty_registry_is_away_and_what_it_gave_before_stays(
+    registry: Registry, schemas: RegistrySchemas, clock: ManualClock
+) -> None:
+    registry.schemas[7] = {"schema": TEXT}
+    schemas.get(7)
+    registry.schemas.clear()
+    clock.advance(ASK_AGAIN)
+    assert schemas.get(7).id == 7
+    with pytest.raises(SchemaAway, match="empty") as away:
+        schemas.get(8)
+    assert away.value.code == "registry_away"
+    assert isinstance(away.value, Transient)
+
+
+@pytest.mark.parametrize("status", [301, 401, 429, 500, 503])
+def test_a_registry_in_trouble_is_away(registry: Registry, schemas: RegistrySchemas, status: int) -> None:
+    registry.status = status
+    with pytest.raises(SchemaAway, match=str(status)):
+        schemas.get(7)
+
+
+def test_a_registry_that_is_down_is_away_and_not_asked_for_every_message(
+    registry: Registry, schemas: RegistrySchemas, clock: ManualClock
+) -> None:
+    registry.status = 500
+    for schema_id in range(100):
+        with pytest.raises(SchemaAway):
+            schemas.get(schema_id)
+    assert len(registry.asked) == 1
+    clock.advance(ASK_AGAIN)
+    registry.status = 0
+    registry.schemas[7] = {"schema": TEXT}
+    assert schemas.get(7).id == 7
+
+
+def test_what_was_seen_survives_a_restart_while_the_registry_is_down(registry: Registry, tmp_path: Path) -> None:
+    registry.schemas[7] = {"schema": TEXT}
+    RegistrySchemas(registry.url, tmp_path).get(7)
+    url = registry.url
+    registry.status = 500
+    again = RegistrySchemas(url, tmp_path)
+    assert again.get(7) == WriterSchema.of(TEXT, 7)
+    with pytest.raises(SchemaAway):
+        again.get(8)
+    (kept,) = tmp_path.glob("*/*.avsc")
+    assert kept.name == "7.avsc"
+
+
+def test_a_spoilt_file_in_the_cache_is_fetched_again(registry: Registry, tmp_path: Path) -> None:
+    registry.schemas[7] = {"schema": TEXT}
+    RegistrySchemas(registry.url, tmp_path).get(7)
+    (kept,) = tmp_path.glob("*/*.avsc")
+    kept.write_text(TEXT[:20])
+    assert RegistrySchemas(registry.url, tmp_path).get(7).text == TEXT
+    assert kept.read_text() == TEXT
+
+
+def test_two_registries_share_a_cache_folder_without_mixing_their_ids(registry: Registry, tmp_path: Path) -> None:
+    other = Registry()
+    try:
+        registry.schemas[7], other.schemas[7] = {"schema": TEXT}, {"schema": '"int"'}
+        RegistrySchemas(registry.url, tmp_path).get(7)
+        assert RegistrySchemas(other.url, tmp_path).get(7).text == '"int"'
+    finally:
+        other.close()
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(registry: Registry, tmp_path: Path) -> None:
+    registry.schemas[7] = {"schema": TEXT}
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert RegistrySchemas(registry.url, blocked).get(7).id == 7
+
+
+def test_a_port_that_nobody_listens_on_is_away() -> None:
+    server = Registry()
+    server.close()
+    with pytest.raises(SchemaAway, match="cannot be reached"):
+        RegistrySchemas(server.url).get(7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"schema": '{"type": "array", "items": "null"}'}, "no bytes"),
+        ({"schema": "syntax", "schemaType": "PROTOBUF"}, "PROTOBUF"),
+        ({"schema": TEXT, "references": [{"name": "a", "subject": "b", "version": 1}]}, "refers to"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_refused_for_ever(
+    registry: Registry, schemas: RegistrySchemas, answer: dict[str, Any], reason: str
+) -> None:
+    registry.schemas[7] = answer
+    for _ in range(2):
+        with pytest.raises(Poison, match=reason) as refused:
+            schemas.get(7)
+    assert refused.value.code == "schema_refused"
+    assert registry.asked == ["/schemas/ids/7"]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"schema": 7}', b"[" * 100_000, b" " * 17_000_000])
+def test_an_answer_that_makes_no_sense_is_away(registry: Registry, schemas: RegistrySchemas, body: bytes) -> None:
+    registry.schemas[7] = body
+    with pytest.raises(SchemaAway):
+        schemas.get(7)
+
+
+def test_user_and_password_are_sent_and_never_shown(registry: Registry) -> None:
+    registry.schemas[7] = {"schema": TEXT}
+    url = registry.url.replace("http://", "http://me:geheim@")
+    schemas = RegistrySchemas(url)
+    schemas.get(7)
+    assert registry.authorization == ["Basic bWU6Z2VoZWlt"]
+    registry.status = 500
+    with pytest.raises(SchemaAway) as away:
+        schemas.get(8)
+    assert "geheim" not in str(away.value)
+    assert "geheim" not in repr(schemas)
+
+
+def test_errors_can_be_sent_to_another_process() -> None:
+    for error in (SchemaAway("down"), SchemaUnknown(7, "there")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), again.code) == (type(error), str(error), error.code)
+
+
+def test_a_folder_gives_schemas_by_file_name_and_finds_new_ones(tmp_path: Path) -> None:
+    folder = FolderSchemas(tmp_path)
+    with pytest.raises(SchemaAway):
+        folder.get(7)
+    (tmp_path / "7.avsc").write_text(TEXT)
+    assert folder.get(7) == WriterSchema.of(TEXT, 7)
+    with pytest.raises(SchemaUnknown):
+        folder.get(8)
+    (tmp_path / "8.avsc").write_text('"int"')
+    assert folder.get(8).text == '"int"'
+    (tmp_path / "9.avsc").write_bytes(b"\xff")
+    with pytest.raises(SchemaAway):
+        folder.get(9)
+
+
+def test_the_package_carries_every_version_and_a_folder_of_the_same_shape_too() -> None:
+    package = LsstPackageSchemas()
+    assert {700, 704, 800, 900, 1000, 1100, 1101} <= set(package.ids())
+    found = {schema_id: package.get(schema_id).fingerprint for schema_id in package.ids()}
+    assert len(set(found.values())) == len(found)
+    again = open_schemas(str(package.folder))
+    assert {schema_id: again.get(schema_id).fingerprint for schema_id in found} == found
+    with pytest.raises(SchemaUnknown):
+        package.get(1)
+
+
+def test_a_setting_opens_the_source_that_it_names(tmp_path: Path, registry: Registry) -> None:
+    assert isinstance(open_schemas(None), LsstPackageSchemas)
+    assert isinstance(open_schemas("lsst-alert-packet"), LsstPackageSchemas)
+    assert isinstance(open_schemas(str(tmp_path)), FolderSchemas)
+    assert isinstance(open_schemas(registry.url), RegistrySchemas)
+    for wrong in (str(tmp_path / "none"), "lsst", "http://"):
+        with pytest.raises(Wrong) as error:
+            open_schemas(wrong)
+        assert error.value.code == "schema_source"

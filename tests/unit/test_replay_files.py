@@ -1,0 +1,181 @@
+"""Packets from files, folders and archives: which, in what order, as whose visit."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from producers.sources.attribution import Place, attribution_by
+from producers.sources.files import NO_VISIT, visits_in_files
+from producers.sources.opening import Means, open_sources, parse_spec
+from producers.sources.packet_files import LARGEST, find_files, read_archive
+from stream.codec.sources import open_schemas
+from stream.errors import Wrong
+from stream.survey import load_survey
+from stream.visit import Visit
+
+
+def attribution(values: Sequence[bytes]) -> list[Place | None]:
+    """A packet is ``visit:detector:id:midpoint``; anything else cannot be read."""
+    found: list[Place | None] = []
+    for value in values:
+        parts = value.decode().split(":")
+        place = None
+        if len(parts) == 4:
+            place = Place(float(parts[3]), int(parts[0]), int(parts[1]), int(parts[2]), 20260305)
+        found.append(place)
+    return found
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as tar:
+        for name, value in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(value)
+            tar.addfile(info, io.BytesIO(value))
+    return path
+
+
+def taken(visits: Sequence[Visit] | object) -> list[tuple[int, list[bytes]]]:
+    return [(visit.visit, [alert.value for alert in visit.alerts]) for visit in visits]  # type: ignore[attr-defined]
+
+
+def test_files_are_grouped_by_visit_in_the_order_of_time_with_their_counts(tmp_path: Path) -> None:
+    packets = {"a": b"9:1:1:60002", "b": b"8:1:2:60001", "c": b"9:2:3:60002", "d": b"9:1:4:60002", "e": b"9:1:4:60002"}
+    for name, value in packets.items():
+        (tmp_path / f"{name}.wire").write_bytes(value)
+    (tmp_path / "notes.txt").write_text("not a packet")
+    visits = list(visits_in_files([tmp_path], attribution))
+    assert [(each.visit, each.counts, each.detectors, each.night) for each in visits] == [
+        (8, {1: 1}, (1,), 20260305),
+        (9, {1: 2, 2: 1}, (1, 2), 20260305),
+    ]
+    assert [alert.value for alert in visits[1].alerts] == [packets[name] for name in "acde"]
+
+
+def test_alerts_carry_their_place_in_headers(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(b"9:2:77:60002")
+    (visit,) = visits_in_files([tmp_path / "a.avro"], attribution)
+    (alert,) = visit.alerts
+    assert alert.headers == (("visit", b"9"), ("detector", b"2"), ("diaSourceId", b"77"))
+    assert alert.key is None
+
+
+def test_what_cannot_be_read_is_sent_last_and_of_no_visit(tmp_path: Path) -> None:
+    (tmp_path / "a.wire").write_bytes(b"garbage")
+    (tmp_path / "b.wire").write_bytes(b"9:1:1:60002")
+    assert taken(visits_in_files([tmp_path], attribution)) == [(9, [b"9:1:1:60002"]), (NO_VISIT, [b"garbage"])]
+
+
+def test_without_a_survey_everything_is_of_no_visit(tmp_path: Path) -> None:
+    (tmp_path / "a.wire").write_bytes(b"1")
+    archive(tmp_path / "n.tar.gz", {"b.avro": b"2"})
+    assert taken(visits_in_files([tmp_path], None)) == [(NO_VISIT, [b"1"]), (NO_VISIT, [b"2"])]
+
+
+@pytest.mark.parametrize("name", ["n.tar.gz", "n.tgz", "n.tar"])
+def test_an_archive_is_sent_in_its_order_visit_after_visit(tmp_path: Path, name: str) -> None:
+    members = {
+        "night/2.avro": b"8:1:1:60001",
+        "night/readme.txt": b"no packet",
+        "night/1.avro": b"8:1:2:60001",
+        "night/3.avro": b"9:1:3:60002",
+        "night/4.avro": b"8:1:4:60001",
+    }
+    visits = visits_in_files([archive(tmp_path / name, members)], attribution)
+    assert taken(visits) == [
+        (8, [b"8:1:1:60001", b"8:1:2:60001"]),
+        (9, [b"9:1:3:60002"]),
+        (8, [b"8:1:4:60001"]),
+    ]
+
+
+def test_an_archive_is_read_as_it_is_sent(tmp_path: Path) -> None:
+    path = archive(tmp_path / "n.tar", {f"{n}.wire": b"x" * 100_000 for n in range(50)})
+    packets = read_archive(path)
+    next(packets)
+    path.write_bytes(path.read_bytes()[: 100_000 * 30])
+    with pytest.raises(Wrong) as caught:
+        list(packets)
+    assert caught.value.code == "source_unreadable"
+
+
+def test_damaged_and_oversized_archives_are_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(b"not a tar at all" * 100)
+    (tmp_path / "a.tar.gz").write_bytes(whole)
+    (tmp_path / "b.tar.gz").write_bytes(archive(tmp_path / "w.tar.gz", {"a.wire": b"y" * 5000}).read_bytes()[:-40])
+    archive(tmp_path / "c.tar.gz", {"a.wire": bytes(LARGEST + 1)})
+    for name, code in (("a", "source_unreadable"), ("b", "source_unreadable"), ("c", "source_oversized")):
+        with pytest.raises(Wrong) as caught:
+            list(read_archive(tmp_path / f"{name}.tar.gz"))
+        assert caught.value.code == code
+
+
+def test_nothing_to_send_is_wrong_use(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(Wrong) as caught:
+            find_files([path])
+        assert caught.value.code == "source_missing"
+    (tmp_path / "big.wire").write_bytes(bytes(LARGEST + 1))
+    with pytest.raises(Wrong) as caught:
+        list(visits_in_files([tmp_path], attribution))
+    assert caught.value.code == "source_oversized"
+
+
+def test_sources_come_one_after_the_other(tmp_path: Path) -> None:
+    (tmp_path / "a.wire").write_bytes(b"1:1:1:60001")
+
+    def night(number: int) -> object:
+        return iter([Visit(number, number, (), None, None, iter(()))])
+
+    means = Means(attribution=attribution, night=night)  # type: ignore[arg-type]
+    found = open_sources([str(tmp_path), "alertdb:20260305", str(tmp_path / "a.wire")], means)
+    assert [visit for visit, _ in taken(found)] == [1, 20260305, 1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alertdb:", "alertdb:2026", "alertdb:x2345678", "synthetic:alerts=x", "synthetic:colour=red", "synthetic:3"],
+)
+def test_sources_that_cannot_be_understood_are_wrong_use(name: str) -> None:
+    with pytest.raises(Wrong):
+        list(open_sources([name], Means(night=lambda night: iter(()))))
+
+
+def test_a_stored_night_needs_its_stores() -> None:
+    with pytest.raises(Wrong, match="--alertdb"):
+        list(open_sources(["alertdb:20260305"], Means()))
+
+
+def test_a_spec_is_keys_and_values() -> None:
+    assert parse_spec("visits=2,alerts=10") == {"visits": "2", "alerts": "10"}
+    assert parse_spec("") == {}
+    with pytest.raises(Wrong):
+        parse_spec("visits=2,visits=3")
+
+
+def test_made_visits_have_the_size_asked_for() -> None:
+    visits = list(open_sources(["synthetic:visits=2,alerts=3,size=62k,seed=5"], Means()))
+    assert [visit.expected for visit in visits] == [3, 3]
+    sizes = [len(alert.value) for visit in visits for alert in visit.alerts]
+    assert len(sizes) == 6
+    assert all(40_000 < size < 90_000 for size in sizes)
+
+
+@pytest.mark.parametrize(("survey", "packets"), [("lsst", 4), ("ztf", 24)])
+def test_real_packets_are_told_their_visits(shared_data: Path, survey: str, packets: int) -> None:
+    told = attribution_by(load_survey(survey), open_schemas())
+    visits = list(visits_in_files([shared_data / survey], told))
+    assert all(visit.visit > 0 for visit in visits)
+    assert sum(visit.expected or 0 for visit in visits) == packets
+    alerts = [alert for visit in visits for alert in visit.alerts]
+    files = {path.read_bytes() for path in (shared_data / survey).iterdir()}
+    assert {alert.value for alert in alerts} == files
+    if survey == "ztf":
+        names = {path.stem.encode() for path in (shared_data / survey).iterdir()}
+        assert {dict(alert.headers)["diaSourceId"] for alert in alerts} == names

@@ -1,0 +1,77 @@
+"""What a run keeps of itself: ranges of numbers, a file whole or not at all, the list of what is missing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from replay_doubles import alert
+
+from producers.acknowledged import Acknowledged
+from producers.receipts import Receipt, Receipts, Unacknowledged
+from stream.errors import Wrong
+
+
+@given(st.permutations(range(40)), st.integers(0, 40))
+def test_ranges_are_the_set_whatever_the_order(order: list[int], some: int) -> None:
+    done = Acknowledged()
+    for number in order[:some]:
+        done.add(number)
+    ranges = done.ranges()
+    assert {number for start, end in ranges for number in range(start, end)} == set(order[:some])
+    assert all(end < start for (_, end), (start, _) in pairwise(ranges))
+    assert len(done) == some
+
+
+@given(st.sets(st.integers(0, 50)), st.sets(st.integers(0, 50)))
+def test_before_tells_only_what_an_earlier_run_had(earlier: set[int], now: set[int]) -> None:
+    first = Acknowledged()
+    for number in earlier:
+        first.add(number)
+    done = Acknowledged(first.ranges())
+    found = set()
+    for number in range(51):
+        if done.before(number):
+            found.add(number)
+        elif number in now:
+            done.add(number)
+    assert found == earlier
+    assert len(done) == len(earlier | now)
+
+
+def test_a_receipt_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    receipts = Receipts(tmp_path / "new")
+    receipt = Receipt("r1", ["a", "b"], "alerts", 5.0, 10, acknowledged=[(0, 4), (6, 10)])
+    failed = Unacknowledged.of(4, alert(1, 4), "broker_away", "gone")
+    receipts.save(receipt, [failed])
+    assert receipts.find(["a", "b"], "alerts") == receipt
+    assert receipts.unacknowledged("r1") == {4: failed}
+    receipts.save(receipt)
+    assert receipts.unacknowledged("r1") == {}
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["r1.json", "r1.unacknowledged.jsonl"]
+
+
+def test_the_last_run_of_the_same_sources_and_topic_is_found(tmp_path: Path) -> None:
+    receipts = Receipts(tmp_path)
+    for run, sources, topic, begun in (("r1", "a", "t", 1.0), ("r2", "a", "t", 9.0), ("r3", "b", "t", 10.0)):
+        receipts.save(Receipt(run, [sources], topic, begun))
+    assert receipts.find(["a"], "t").run == "r2"
+    assert receipts.find(["a"], "t", "r1").run == "r1"
+    for sources, topic, run, code in (
+        (["a"], "u", None, "no_run"),
+        (["a"], "t", "r9", "no_run"),
+        (["a"], "t", "r3", "other_source"),
+    ):
+        with pytest.raises(Wrong) as caught:
+            receipts.find(sources, topic, run)
+        assert caught.value.code == code
+
+
+def test_a_damaged_receipt_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "r1.json").write_text("{")
+    with pytest.raises(Wrong) as caught:
+        Receipts(tmp_path).find(["a"], "t", "r1")
+    assert caught.value.code == "run_damaged"
