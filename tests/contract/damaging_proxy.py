@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -16,9 +17,19 @@ class DamagingProxy:
         self.damage_left = 0
         self.damaged = 0
         self._open: list[socket.socket] = [self._listening]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._passing: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
 
     def close(self) -> None:
+        """Cut everything; afterwards no thread and no socket is left."""
+        # Closing wakes no thread that waits in accept() or recv(), and it would go on with whoever calls next.
+        _cut(self._listening)
+        self._accepting.join()
+        for each in self._open:
+            _cut(each)
+        for passing in self._passing:
+            passing.join()
         for each in self._open:
             each.close()
 
@@ -28,13 +39,19 @@ class DamagingProxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._port))
-            self._open += [client, server]
-            threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+            self._open.append(client)
+            try:
+                server = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                _cut(client)
+                continue
+            self._open.append(server)
+            for way in ((client, server, False), (server, client, True)):
+                self._passing.append(threading.Thread(target=self._pass, args=way))
+                self._passing[-1].start()
 
     def _pass(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(1 << 20):
                 at = data.find(self._mark) if answers and self.damage_left else -1
                 if at >= 0:
@@ -43,5 +60,8 @@ class DamagingProxy:
                     data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
+
+
+def _cut(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)

@@ -94,6 +94,7 @@ class Loop:
         self._lock = threading.Lock()
         self._own = threading.local()
         self._failed = threading.Event()
+        self._errors: list[BaseException] = []
 
     def run(self, database_restarts: int, broker_restarts: int, every_s: float) -> None:
         """Deal all blows; restart the servers meanwhile, one every `every_s` seconds."""
@@ -104,17 +105,18 @@ class Loop:
         with ThreadPoolExecutor(len(SLOTS) + 1) as pool:
             works = [partial(self._slot, slot) for slot in SLOTS] + [partial(self._restart, restarts, every_s)]
             seeds = [self._chance.getrandbits(64) for _ in works]
-            dealers = [pool.submit(self._guarded, work, seed) for work, seed in zip(works, seeds, strict=True)]
-            for dealer in dealers:
-                dealer.result()
+            for work, seed in zip(works, seeds, strict=True):
+                pool.submit(self._guarded, work, seed)
+        if self._errors:
+            raise self._errors[0]
 
     def _guarded(self, work: Callable[[], None], seed: int) -> None:
         self._own.chance = Random(seed)
         try:
             work()
-        except BaseException:
+        except BaseException as error:
+            self._errors.append(error)
             self._failed.set()
-            raise
 
     def _restart(self, restarts: list[Callable[[float], None]], every_s: float) -> None:
         for restart in restarts:
@@ -157,6 +159,8 @@ class Loop:
         if not wait_until(lambda: daemon.stopped or not daemon.alive or self._failed.is_set(), FIRES_WITHIN_S):
             self._missed(Blow(action, failpoint))
             return self._deal(daemon, "kill")
+        if self._failed.is_set():
+            return None
         if not daemon.fired(failpoint):
             assert failpoint in _AT_SHUTDOWN and daemon.code == 0, f"{failpoint}: exit {daemon.code}\n{daemon.last()}"
             self._missed(Blow(action, failpoint))
