@@ -136,7 +136,7 @@ class Daemon:
         """Ask it to drain and end."""
         self.send(signal.SIGTERM)
 
-    def drain(self, within_s: float = 30.0) -> int:
+    def drain(self, within_s: float = 60.0) -> int:
         """SIGTERM; its exit code."""
         self.send(signal.SIGTERM)
         return self.ended(within_s)

@@ -70,7 +70,7 @@ async def _made(kafka: LocalKafka, url: str, home: Path, data: Path) -> IngestRu
     made = await VariedStore.make(kafka.bootstrap, kafka.create_topic, topic, url, folder, data)
     run = made.lsst
     run.send(sent((1 << 42) + n, partition=n % 2) for n in range(60))
-    quick = {"heartbeat_s": 0.1, "abandoned_s": 1.0, "until_idle_s": 1.2}
+    quick = {"heartbeat_s": 0.1, "abandoned_s": 1.0, "until_idle_s": 2.0}
     assert await asyncio.gather(run.ingest(**quick), run.ingest(**quick)) == [0, 0]
     await _redriven(kafka, f"{topic}-later", url, folder)
     run.send(sent((1 << 43) + n, partition=n % 2) for n in range(20))

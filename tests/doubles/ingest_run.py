@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -126,8 +126,10 @@ class IngestRun:
         finally:
             await engine.dispose()
 
-    async def ingest_each(self, pieces: Iterable[Sequence[Sent]], **settings: Any) -> int:
-        """Run one daemon, and send each piece once the one before is committed: at least a commit a piece."""
+    async def ingest_each(
+        self, pieces: Iterable[Sequence[Sent]], then: Callable[[], Awaitable[None]] | None = None, **settings: Any
+    ) -> int:
+        """Run one daemon, and send each piece once the one before is committed and `then` has returned."""
         begun: list[Ingest] = []
         running = asyncio.ensure_future(self._run({"until_idle_s": None} | settings, begun.append))
         for piece in pieces:
@@ -135,6 +137,8 @@ class IngestRun:
             await asyncio.to_thread(self.send, piece)
             while await self.reached() < want and not running.done():
                 await asyncio.sleep(0.01)
+            if then is not None:
+                await then()
         for daemon in begun:
             daemon.stop()
         return await running

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def test_a_demo_without_real_packets_holds_and_says_that_they_are_made(made: tup
 def test_its_files_are_where_it_says_and_have_what_it_counted(made: tuple[Path, dict[str, Any]]) -> None:
     folder, told = made
     assert told["files"]["folder"] == str(folder)
-    rows = sqlite3.connect(folder / "level1.db").execute("SELECT diaSourceId FROM level1").fetchall()
+    with closing(sqlite3.connect(folder / "level1.db")) as database:
+        rows = database.execute("SELECT diaSourceId FROM level1").fetchall()
     assert len(set(rows)) == ALERTS + 4 and (told["alert"]["diaSourceId"],) in rows
     files = [path for path in (folder / "alertdb").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) == told["bytes"]["alertdb"] < told["bytes"]["in"]

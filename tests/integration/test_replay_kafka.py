@@ -96,7 +96,7 @@ def test_real_packets_arrive_byte_for_byte_and_their_visits_are_announced(
 def test_a_killed_run_is_resumed_and_nothing_is_missing(
     kafka: Any, replays: Replays, topic: str, packets: Path
 ) -> None:
-    process = replays.start(packets, "--pace", "400")
+    process = replays.start(packets, "--pace", "150")
     state = Path(replays._env["XDG_STATE_HOME"]) / "skyburst" / "replay"
     wait_for(lambda: acknowledged(state) > 100)
     process.kill()
@@ -115,7 +115,7 @@ def test_a_killed_run_is_resumed_and_nothing_is_missing(
 def test_a_terminated_run_keeps_its_receipt_and_nothing_comes_twice(
     kafka: Any, replays: Replays, topic: str, packets: Path
 ) -> None:
-    process = replays.start(packets, "--pace", "400")
+    process = replays.start(packets, "--pace", "150")
     state = Path(replays._env["XDG_STATE_HOME"]) / "skyburst" / "replay"
     wait_for(lambda: acknowledged(state) > 50)
     process.send_signal(signal.SIGTERM)

@@ -24,7 +24,8 @@ async def test_status_tells_partitions_segments_quarantine_and_daemons_with_and_
         run.send([sent(1), sent(2, partition=1), cut(sent(3))])
 
         async def taken() -> bool:
-            return len(await rows(run.level1, "SELECT 1 FROM quarantine")) == 1
+            found = "SELECT 1 FROM quarantine UNION ALL SELECT 1 FROM level1"
+            return len(await rows(run.level1, found)) == 3
 
         await until(taken, "all are taken")
         live = (await call(run, "status", "--json")).json

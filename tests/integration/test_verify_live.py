@@ -59,10 +59,17 @@ async def test_verify_holds_while_daemons_commit_seal_take_over_and_sweep(
         for piece in range(5)
     ]
     quick = {"heartbeat_s": 0.1, "abandoned_s": 0.6, "segment_bytes": 1 << 20}
+    reports: list[Report] = []
+
+    async def seen() -> None:
+        """One verify has begun, and come to its end, after this piece was committed."""
+        upto = len(reports) + 2
+        while len(reports) < upto:
+            await asyncio.sleep(0.01)
+
     ingest = asyncio.ensure_future(
-        asyncio.gather(run.ingest_each(pieces, **quick), run.ingest(until_idle_s=3.0, **quick))
+        asyncio.gather(run.ingest_each(pieces, seen, **quick), run.ingest(until_idle_s=3.0, **quick))
     )
-    reports = []
     while not ingest.done():
         reports.append(await asyncio.to_thread(judged, run))
         assert reports[-1].sound, reports[-1].listed()

@@ -25,7 +25,7 @@ print(sum(loaded.stats.cache_hits.values()), kernel._stamp(loaded) == kernel.SOU
 def load(cache: Path, *sources: str) -> str:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
     ran = subprocess.run(
-        [sys.executable, "-c", LOAD, *sources], env=environment, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", LOAD, *sources], env=environment, capture_output=True, text=True, timeout=600, check=True
     )
     return ran.stdout.strip()
 
