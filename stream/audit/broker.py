@@ -18,6 +18,7 @@ from stream.audit.seen import rest_digest
 from stream.audit.stored import Ledger, Place, Stored
 from stream.clock import SystemClock
 from stream.errors import SkyburstError, Transient
+from stream.transport.kafka.columns import headers_of
 from stream.transport.kafka.topic_ids import TopicIds
 from stream.transport.security import Security
 
@@ -182,7 +183,7 @@ class Comparison:
             name
             for name, same in (
                 ("value", xxh3_128_digest(message.value()) == one.value),
-                ("key or headers", rest_digest(message.key(), message.headers() or ()) == one.rest),
+                ("key or headers", rest_digest(message.key(), headers_of(message)) == one.rest),
                 ("timestamp", message.timestamp()[1] == one.timestamp),
             )
             if not same

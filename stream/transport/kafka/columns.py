@@ -9,7 +9,14 @@ import numpy as np
 from confluent_kafka import KafkaError, Message
 
 from stream.alert import Header, Records
+from stream.log import Log
+from stream.metrics import TRANSPORT_ERRORS
 from stream.transport.kafka.assignment import Assignment
+
+HEADERS_LOST: tuple[Header, ...] = (("skyburst-headers-lost", None),)
+"""Stands for the headers of a message that the client cannot give: a name among them is not UTF-8."""
+
+_log = Log("stream.transport")
 
 
 @dataclass(slots=True)
@@ -21,6 +28,7 @@ class _Growing:
     values: list[bytes | None] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
     headers: list[tuple[Header, ...]] = field(default_factory=list)
+    lost: int = 0
 
     def add(self, message: Message, partition: int, offset: int) -> None:
         self.partition.append(partition)
@@ -28,10 +36,15 @@ class _Growing:
         self.timestamp.append(message.timestamp()[1])
         self.values.append(message.value())
         self.keys.append(message.key())
-        given = message.headers()
-        self.headers.append(tuple(given) if given else ())  # type: ignore[arg-type]
+        headers = headers_of(message)
+        self.lost += headers is HEADERS_LOST
+        self.headers.append(headers)
 
     def records(self) -> Records:
+        if self.lost:
+            TRANSPORT_ERRORS.add(self.lost, code="headers_lost")
+            offsets = (self.offset[0], self.offset[-1])
+            _log.error("headers_lost", code="headers_lost", topic=self.topic, records=self.lost, offsets=offsets)
         return Records(
             self.topic,
             np.array(self.partition, np.int32),
@@ -41,6 +54,16 @@ class _Growing:
             self.keys,
             self.headers,
         )
+
+
+def headers_of(message: Message) -> tuple[Header, ...]:
+    """The headers of a message in their order, `HEADERS_LOST` where the client cannot give them."""
+    try:
+        given = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        # confluent-kafka decodes the names as UTF-8, and does not look whether that worked.
+        return HEADERS_LOST
+    return tuple(given) if given else ()  # type: ignore[arg-type]
 
 
 def records_of(
