@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from stream.alert import Header
 
@@ -62,6 +63,14 @@ class Visit:
     def expected(self) -> int | None:
         """How many alerts the visit has, where its counts are known."""
         return None if self.counts is None else sum(self.counts.values())
+
+
+def is_night(night: int) -> bool:
+    """Whether `night` is a calendar day written as YYYYMMDD, from 1900 on: what may name a folder."""
+    try:
+        return date(night // 10000, night // 100 % 100, night % 100).year >= 1900
+    except (ValueError, OverflowError):
+        return False
 
 
 def alert_headers(visit: int, detector: int, source_id: int) -> tuple[Header, ...]:

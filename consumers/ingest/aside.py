@@ -15,9 +15,10 @@ from stream.alertdb import quarantine
 from stream.alertdb.blocks import BlockPlan
 from stream.alertdb.header import SegmentKey
 from stream.codec.decoder import Checked
-from stream.commit.bare import night_at
+from stream.commit.bare import night_at, stamped_night
 from stream.commit.batch import Quarantined
 from stream.survey import Survey
+from stream.visit import is_night
 
 _NO_FINGERPRINT = ""
 
@@ -39,12 +40,16 @@ def put_aside(
     streams: Mapping[int, Stream],
     survey: Survey,
     announced: Mapping[int, int],
+    now: float,
 ) -> list[Aside]:
-    """Plan the refused messages of a batch (`Refusal.row` is the message) by night; `announced` gives each visit's."""
+    """Plan the refused messages of a batch (`Refusal.row` is the message) by night; `announced` gives each visit's.
+
+    Where neither its visit nor its timestamp tells a record's night, it takes that of `now` (s since 1970 UTC).
+    """
     nights: defaultdict[int, list[tuple[bytes, int, Quarantined]]] = defaultdict(list)
     for refusal in sorted(refused, key=lambda r: r.row):
         value = message_bytes(checked, refusal.row)
-        record = _quarantined(flat, value, refusal, survey, announced)
+        record = _quarantined(flat, value, refusal, survey, announced, now)
         nights[record.night].append((value, refusal.row, record))
     out = []
     for night, items in sorted(nights.items()):
@@ -71,17 +76,18 @@ def message_bytes(checked: Checked, row: int) -> bytes:
 
 
 def _quarantined(
-    flat: Flat, value: bytes, refusal: Refusal, survey: Survey, announced: Mapping[int, int]
+    flat: Flat, value: bytes, refusal: Refusal, survey: Survey, announced: Mapping[int, int], now: float
 ) -> Quarantined:
     row = refusal.row
     headers, timestamp = flat.headers[row], int(flat.timestamp[row])
-    visit, kafka = _number(headers, "visit", 63), kafka_night(survey, max(timestamp, 0))
-    night = kafka if visit is None else announced.get(visit, kafka)
+    visit, stamped = _number(headers, "visit", 63), stamped_night(survey, timestamp)
+    told = None if visit is None else announced.get(visit)
+    night = next(n for n in (told, stamped, night_at(survey, now)) if n is not None and is_night(n))
     return Quarantined(
         record=RecordId(int(flat.stream[row]), int(flat.partition[row]), int(flat.offset[row])),
         night=night,
-        # Where both say the same, the files alone could not tell which was asked.
-        night_from="kafka" if night == kafka else "announced",
+        # Where both say the same, or the timestamp says nothing, the files alone could not tell which was asked.
+        night_from="kafka" if stamped is None or night == stamped else "announced",
         visit=visit,
         detector=_number(headers, "detector", 15),
         dia_source_id=_number(headers, "diaSourceId", 63),

@@ -16,6 +16,7 @@ from consumers.ingest.place import Placer
 from consumers.ingest.unknown import UnknownSchemas, Waits
 from stream.alert import RecordId, Refusal, Stream
 from stream.alertdb.blocks import Block
+from stream.clock import Clock, SystemClock
 from stream.codec.decoder import Checked, Decoder
 from stream.commit.batch import Batch, SegmentWork
 from stream.transport.source import Partition
@@ -77,6 +78,7 @@ class Preparer:
     unknown: UnknownSchemas = field(default_factory=UnknownSchemas)
     nights: Mapping[int, int] = field(default_factory=dict)
     refuse: dict[RecordId, tuple[str, str]] = field(default_factory=dict)
+    clock: Clock = field(default_factory=SystemClock)
 
     def prepare(self, raw: RawBatch) -> Prepared:
         """Check, place and plan `raw`, and start the compressing of its blocks."""
@@ -111,7 +113,8 @@ class Preparer:
             refused |= {refusal.row: refusal for refusal in one.refused}
         streams, survey = self.streams, self.placer.survey
         planned = [share for one in placed for share in shares(checked, one, flat, survey.name, streams)]
-        asides = put_aside(flat, checked, tuple(refused.values()), streams, survey, self.nights)
+        now = self.clock.now()
+        asides = put_aside(flat, checked, tuple(refused.values()), streams, survey, self.nights, now)
         return planned + [aside_share(aside) for aside in asides]
 
 

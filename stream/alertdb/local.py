@@ -135,13 +135,13 @@ class LocalStore:
             return self._disk.free()
 
     def _new_file(self, night: int, number: int, role: Role) -> DiskFile:
-        folder = f"{night:08d}"
+        folder, name = f"{night:08d}", file_name(night, number, self._token(), role)
         if folder not in self._durable:
             with disk_errors(folder):
                 self._disk.make_folder(folder)
             self._durable.add(folder)
         try:
-            return DiskFile(self._disk, file_name(night, number, self._token(), role))
+            return DiskFile(self._disk, name)
         except BaseException:
             # Somebody may have taken the folder away.
             self._durable.discard(folder)

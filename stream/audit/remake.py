@@ -15,7 +15,7 @@ from stream.audit.messages import Batch
 from stream.codec.decoder import Checked, Decoder, Group
 from stream.codec.lookup import SchemaUnknown
 from stream.codec.schema import WriterSchema
-from stream.commit.bare import night_at
+from stream.commit.bare import stamped_night
 from stream.commit.batch import Quarantined
 from stream.errors import Held
 from stream.level1.rows import Values
@@ -139,7 +139,7 @@ def quarantined(batch: Batch, rows: Rows, survey: Survey) -> list[tuple[Quaranti
         record = Quarantined(
             record=RecordId(one["stream"], one["partition"], one["offset"]),
             night=batch.head.night,
-            night_from="kafka" if _kafka_night(survey, one["timestamp"]) == batch.head.night else "announced",
+            night_from="kafka" if stamped_night(survey, one["timestamp"]) in (None, batch.head.night) else "announced",
             visit=one["visit"],
             detector=one["detector"],
             dia_source_id=one["diaSourceId"],
@@ -152,10 +152,6 @@ def quarantined(batch: Batch, rows: Rows, survey: Survey) -> list[tuple[Quaranti
         )
         out.append((record, (batch.head.number, one["blockOffset"], one["slot"])))
     return out
-
-
-def _kafka_night(survey: Survey, timestamp_ms: int) -> int:
-    return night_at(survey, max(timestamp_ms, 0) / 1000.0)
 
 
 def _gathered(pieces: Sequence[Mapping[str, Level1Column]], rows: Sequence[tuple[int, int]]) -> dict[str, Level1Column]:

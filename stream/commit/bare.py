@@ -13,12 +13,21 @@ from stream.survey import Survey
 
 _UNIX_EPOCH_MJD = 40587.0
 _TAI_MINUS_UTC_S = 37.0
+_LAST_MS = 253_402_000_000_000
+"""Some days before the year 10000, as what counts microseconds looks."""
 
 
 def night_at(survey: Survey, unix_s: float) -> int:
     """The night (YYYYMMDD) of an instant, in seconds since 1970-01-01 UTC."""
     mjd = _UNIX_EPOCH_MJD + (unix_s + _TAI_MINUS_UTC_S) / 86400.0
     return int(survey.night_of(np.array([mjd]))[0])
+
+
+def stamped_night(survey: Survey, timestamp_ms: int) -> int | None:
+    """The night of a Kafka timestamp (ms since 1970 UTC); None where it has none: it is negative, or in no calendar."""
+    if not 0 <= timestamp_ms < _LAST_MS:
+        return None
+    return night_at(survey, timestamp_ms / 1000.0)
 
 
 def bare_work(survey: str, night: int) -> SegmentWork:

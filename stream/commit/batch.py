@@ -52,7 +52,8 @@ class Begin:
 class Quarantined:
     """One record that goes to quarantine whole, and what could still be learnt about it.
 
-    `night_from` says where the night comes from: ``alert``, ``announced`` (its visit's) or ``kafka`` (its timestamp).
+    `night_from` says where the night comes from: ``alert``, ``announced`` (its visit's) or ``kafka`` (its
+    timestamp, or where that is none in any calendar, the time at which it was polled).
     """
 
     record: RecordId

@@ -14,6 +14,7 @@ from typing import Any
 from stream.codec.encode import SingleObjects, encode_single
 from stream.codec.schema import WriterSchema
 from stream.errors import Poison
+from stream.visit import is_night
 
 LARGEST = 1 << 20
 """Bytes of an announcement."""
@@ -80,12 +81,16 @@ def decode_announcement(message: bytes) -> Announcement:
     ------
     stream.errors.Poison
         ``magic``, ``schema_unknown``, ``oversized``, ``truncated``, ``trailing_bytes``, …: no such announcement.
+        ``out_of_range``: its night is no day of the calendar.
     """
     if len(message) > LARGEST:
         raise Poison("oversized", f"an announcement of {len(message)} bytes")
     fields = _decoder().decode(message)
     held: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return _KINDS["VisitOpened" if "night" in held else "DetectorClosed"](**held)
+    told = _KINDS["VisitOpened" if "night" in held else "DetectorClosed"](**held)
+    if isinstance(told, VisitOpened) and not is_night(told.night):
+        raise Poison("out_of_range", f"visit {told.visit} is announced for night {told.night}, which is no day")
+    return told
 
 
 @cache

@@ -266,6 +266,12 @@ def test_a_name_that_was_used_is_never_written_over(tmp_path: Path, rng: np.rand
         assert read(store, ref) == what.messages
 
 
+def test_a_night_that_names_no_folder_leaves_none(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="not the name of a segment file"):
+        LocalStore(tmp_path / "db").create(header(night=336581108))
+    assert list((tmp_path / "db").iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../../x", "20260305/../x.avro", "20260305/1-zz.avro", "/20260305/1-00.avro"])
 def test_a_row_leads_to_nothing_but_segment_files(store: SegmentStore, name: str) -> None:
     for act in (lambda: store.window(name, 1), lambda: store.remove(name)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +14,10 @@ from stream.transport.announcements import decode_announcement as decode
 from stream.transport.announcements import encode_announcement as encode
 
 longs, ints = st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1)
+nights = st.dates(date(1900, 1, 1)).map(lambda day: day.year * 10000 + day.month * 100 + day.day)
 instants = st.none() | st.floats(allow_nan=False)
 opened = st.builds(
-    VisitOpened, st.text(), longs, st.text(), ints, st.lists(ints).map(tuple), instants, instants
+    VisitOpened, st.text(), longs, st.text(), nights, st.lists(ints).map(tuple), instants, instants
 )  # fmt: skip
 closed = st.builds(DetectorClosed, st.text(), longs, ints, st.text(), ints, st.none() | st.lists(longs).map(tuple))
 
@@ -58,3 +61,10 @@ def test_the_form_on_the_wire_never_changes() -> None:
 
 
 WIRE = "c301c3b80cef3252ded1086c7373740a0272a297a91302020002000000000000e03f00"
+
+
+@pytest.mark.parametrize("night", [0, -1, 18991231, 20260230, 20261301, 100000101, 2**31 - 1])
+def test_a_night_that_is_no_day_is_out_of_range(night: int) -> None:
+    with pytest.raises(Poison, match="no day") as poison:
+        decode(encode(VisitOpened("lsst", 5, "r", night)))
+    assert poison.value.code == "out_of_range"
