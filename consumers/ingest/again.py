@@ -34,11 +34,12 @@ _log = Log("consumers.ingest.again")
 
 @dataclass(frozen=True, slots=True)
 class Stays:
-    """A record that nobody can take even now, and why."""
+    """A record that nobody can take even now, and why; `waits` where its schema cannot be had."""
 
     record: RecordId
     code: str
     reason: str
+    waits: bool = False
 
 
 @dataclass(slots=True)
@@ -124,7 +125,8 @@ class Redriver:
         placed = [self.placer.place(group, flat, wrong) for group in checked.groups]
         for one in placed:
             wrong |= {refusal.row: (refusal.code, refusal.reason) for refusal in one.refused}
-        stays = [Stays(record_of(rows[row]), *said) for row, said in sorted(wrong.items())]
+        waiting = {one.row for one in checked.waiting}
+        stays = [Stays(record_of(rows[row]), *said, row in waiting) for row, said in sorted(wrong.items())]
         planned = [share for one in placed for share in shares(checked, one, flat, survey.name, streams)]
         started = [(share, share.start(self.pool)) for share in planned]
         works = tuple(share.finish(flat, [block.result() for block in blocks]) for share, blocks in started)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +29,7 @@ class Returning:
     """
 
     redriver: Redriver
+    _stay: dict[int, int] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Look again and again. What fails waits for the next time."""
@@ -44,19 +45,26 @@ class Returning:
 
     async def _look(self) -> None:
         survey = self.redriver.placer.number
-        for schema_id in await self._unknown(survey):
+        for schema_id, held in sorted((await self._unknown(survey)).items()):
+            if self._stay.get(schema_id) == held:
+                continue
             wanted = Selection(survey, code=CODE, schema_id=schema_id, state="held")
             first = await self.redriver.redrive(wanted, most=1)
-            if first.taken:
-                rest = await self.redriver.redrive(wanted)
-                _log.info("schema_appeared", schema_id=schema_id, records=first.taken + rest.taken)
+            if any(one.waits for one in first.stays):
+                continue
+            rest = await self.redriver.redrive(wanted)
+            _log.info("schema_appeared", schema_id=schema_id, records=first.taken + rest.taken, stay=len(rest.stays))
+            if not any(one.waits for one in rest.stays):
+                # What is bad under its schema, too, stays: it is not read again and again.
+                self._stay[schema_id] = len(rest.stays)
 
-    async def _unknown(self, survey: int) -> list[int]:
+    async def _unknown(self, survey: int) -> dict[int, int]:
+        """By schema id how many packets are held for it."""
         rows = table("quarantine")
         query = (
-            sa.select(rows.c.schemaId)
+            sa.select(rows.c.schemaId, sa.func.count().label("held"))
             .where(rows.c.code == CODE, rows.c.survey == survey, rows.c.state == "held", rows.c.schemaId.is_not(None))
-            .distinct()
+            .group_by(rows.c.schemaId)
         )
         async with self.redriver.committer.engine.connect() as connection:
-            return sorted(await connection.scalars(query))
+            return {row.schemaId: row.held for row in await connection.execute(query)}

@@ -21,7 +21,7 @@ from stream.audit.remake import Maker, quarantined
 from stream.audit.stored import SINK, Place
 from stream.commit import rows
 from stream.commit.batch import Quarantined
-from stream.commit.redrive import mark_redriven
+from stream.commit.redrive import among, mark_redriven
 from stream.errors import Held
 from stream.level1.rows import Values, ready
 from stream.sky import Layout
@@ -107,11 +107,11 @@ class Taking:
             return []
         aside = table("quarantine")
         key = (aside.c.stream, aside.c.kafkaPartition, aside.c.kafkaOffset)
-        records = [zip(key, (r.stream, r.partition, r.offset), strict=True) for r in note.redriven]
-        wanted = sa.or_(*(sa.and_(*(column == value for column, value in record)) for record in records))
-        query = sa.select(*key)
-        found = await connection.execute(query.where(wanted, aside.c.state == "held"))
-        return sorted(RecordId(*row) for row in found)
+        found: list[RecordId] = []
+        for wanted in among(aside, note.redriven):
+            there = await connection.execute(sa.select(*key).where(wanted, aside.c.state == "held"))
+            found += [RecordId(*row) for row in there]
+        return sorted(found)
 
     def _part(self, segment: int, ordinal: int, ranges: Sequence[Range], held: Sequence[RecordId]) -> _Part:
         bounds = {(one.stream, one.partition): one for one in ranges}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from stream.alertdb.damage import SegmentAbsent
 from stream.alertdb.quarantine import Quarantined, read_quarantined
 from stream.alertdb.segment import SegmentRef
 from stream.alertdb.store import SegmentStore
+from stream.commit.redrive import among
 from stream.errors import SkyburstError, Wrong
 from stream.tables.model import table
 
@@ -68,7 +69,7 @@ async def quarantined(engine: AsyncEngine, wanted: Selection, after: RecordId | 
     """At most `limit` rows of ``quarantine`` behind the record `after`, in the order of their records."""
     rows = table("quarantine")
     key = (rows.c.stream, rows.c.kafkaPartition, rows.c.kafkaOffset)
-    query = sa.select(rows).where(rows.c.survey == wanted.survey).order_by(*key).limit(limit)
+    query = sa.select(rows).where(rows.c.survey == wanted.survey).order_by(*key)
     for name, column in (
         ("code", rows.c.code),
         ("visit", rows.c.visit),
@@ -79,20 +80,16 @@ async def quarantined(engine: AsyncEngine, wanted: Selection, after: RecordId | 
         value = getattr(wanted, name)
         if value is not None:
             query = query.where(column == value)
+    clauses: Iterable[sa.ColumnElement[bool]] = [sa.true() if after is None else _behind(rows, after)]
     if wanted.records is not None:
-        query = query.where(sa.or_(sa.false(), *(_is(rows, record) for record in wanted.records)))
-    if after is not None:
-        query = query.where(_behind(rows, after))
+        clauses = among(rows, {record for record in wanted.records if after is None or record > after})
+    found: list[Row] = []
     async with engine.connect() as connection:
-        return list(await connection.execute(query))
-
-
-def _is(rows: sa.Table, record: RecordId) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        rows.c.stream == record.stream,
-        rows.c.kafkaPartition == record.partition,
-        rows.c.kafkaOffset == record.offset,
-    )
+        for clause in clauses:
+            found += await connection.execute(query.where(clause).limit(limit - len(found)))
+            if len(found) >= limit:
+                break
+    return found
 
 
 def _behind(rows: sa.Table, record: RecordId) -> sa.ColumnElement[bool]:

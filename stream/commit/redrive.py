@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stream.alert import RecordId
 from stream.errors import Fenced
 from stream.tables.model import table
+
+RECORDS = 200
+"""Records that one statement names at most: SQLite takes no expression deeper than 1000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Lifted:
     timestamp: int
 
 
-async def mark_redriven(connection: AsyncConnection, records: Sequence[RecordId], commit: int) -> list[Lifted]:
+async def mark_redriven(connection: AsyncConnection, records: Collection[RecordId], commit: int) -> list[Lifted]:
     """Turn held quarantine rows into redriven ones; part of the transaction that publishes their packets.
 
     Raises
@@ -34,23 +37,29 @@ async def mark_redriven(connection: AsyncConnection, records: Sequence[RecordId]
     Fenced
         ``redrive_fenced``: somebody else has re-driven one of them.
     """
-    if not records:
-        return []
     rows = table("quarantine")
-    wanted = sa.or_(
-        *(
-            sa.and_(rows.c.stream == r.stream, rows.c.kafkaPartition == r.partition, rows.c.kafkaOffset == r.offset)
-            for r in sorted(records)
-        )
-    )
-    changed = await connection.execute(
-        sa.update(rows).where(rows.c.state == "held", wanted).values(state="redriven", redriveCommit=commit)
-    )
-    if changed.rowcount != len(records):
+    changed, lifted = 0, list[Lifted]()
+    for wanted in among(rows, records):
+        held = sa.update(rows).where(rows.c.state == "held", wanted)
+        changed += (await connection.execute(held.values(state="redriven", redriveCommit=commit))).rowcount
+        query = sa.select(rows.c.visit, rows.c.detector, rows.c.night, rows.c.kafkaTimestamp).where(wanted)
+        lifted += [Lifted(*row) for row in await connection.execute(query)]
+    if changed != len(records):
         raise Fenced(
             "redrive_fenced",
-            f"{len(records) - changed.rowcount} of {len(records)} records are not held in quarantine any more",
+            f"{len(records) - changed} of {len(records)} records are not held in quarantine any more",
             "list them again: somebody else has re-driven them",
         )
-    query = sa.select(rows.c.visit, rows.c.detector, rows.c.night, rows.c.kafkaTimestamp).where(wanted)
-    return [Lifted(*row) for row in await connection.execute(query)]
+    return lifted
+
+
+def among(rows: sa.Table, records: Collection[RecordId]) -> Iterator[sa.ColumnElement[bool]]:
+    """Clauses that together, in the order of the records, find the rows of table ``quarantine`` of `records`."""
+    ordered = sorted(records)
+    for at in range(0, len(ordered), RECORDS):
+        yield sa.or_(
+            *(
+                sa.and_(rows.c.stream == r.stream, rows.c.kafkaPartition == r.partition, rows.c.kafkaOffset == r.offset)
+                for r in ordered[at : at + RECORDS]
+            )
+        )
