@@ -17,7 +17,7 @@ from stream.commit.committer import Committer
 from stream.commit.gap import Where
 from stream.errors import Held
 from stream.tables.model import table
-from stream.tables.nights import block_of, retire
+from stream.tables.nights import FIRST, block_of, clear_first, retire
 
 Row = sa.Row[Any]
 
@@ -44,24 +44,28 @@ async def retire_nights(committer: Committer, where: Where, before: int) -> Reti
         ``retire_open``: a segment of such a night is still appended to.
     """
     bound, store = block_of(before), committer.segments.store
-    rows = await _segments(committer, bound)
-    if any(row.state == "open" for row in rows):
-        text = f"segments of nights before {bound} are still open"
-        raise Held("retire_open", text, "a daemon seals them ten minutes after their last alert, or when it ends")
-    going = [row for row in rows if row.state != "retired"]
-    if going:
+    gone: list[Row] = []
+    # Until there is none left: late alerts may have come meanwhile, and their rows go with the others'.
+    while going := [row for row in await _segments(committer, bound) if row.state != "retired"]:
+        if any(row.state == "open" for row in going):
+            text = f"segments of nights before {bound} are still open"
+            raise Held("retire_open", text, "a daemon seals them ten minutes after their last alert, or when it ends")
         ranges = await asyncio.to_thread(_ranges, store, going)
         batch = where.batch((), f"retired: nights before {bound}", accepted=False)
         await committer.commit(replace(batch, retired=ranges))
-    for row in going:
-        await asyncio.to_thread(store.retire, _ref(row))
-        await _mark(committer, row)
+        for row in going:
+            await asyncio.to_thread(store.retire, _ref(row))
+            await _mark(committer, row)
+        gone += going
+    cleared = await clear_first(committer.engine, before)
     async with committer.engine.begin() as connection:
         partitions = await retire(connection, before)
-    for row in rows:
-        for name in (row.dataName, row.indexName):
-            await asyncio.to_thread(store.remove, name)
-    return Retired(bound, len(going), sum(row.dataLength + row.indexLength for row in going), tuple(partitions))
+    for row in await _segments(committer, bound):
+        if row.state == "retired":
+            for name in (row.dataName, row.indexName):
+                await asyncio.to_thread(store.remove, name)
+    emptied = (FIRST,) if cleared else ()
+    return Retired(bound, len(gone), sum(row.dataLength + row.indexLength for row in gone), (*emptied, *partitions))
 
 
 async def _segments(committer: Committer, bound: int) -> list[Row]:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sqlalchemy import delete, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.errors import Fatal, Wrong
 from stream.tables.model import table
 
 NIGHTS = 30
-_FIRST, _LAST = "earlier", "later"
+PORTION = 10_000
+"""Rows that one transaction deletes."""
+FIRST, _LAST = "earlier", "later"
 _NAME = re.compile(r"p(\d{8})")
 
 
@@ -65,7 +67,7 @@ def blocks(from_night: int, upto_night: int) -> list[int]:
 def partition_clause(from_night: int, upto_night: int) -> str:
     """The PARTITION BY of a new table with blocks from `from_night` to `upto_night`."""
     starts = blocks(from_night, max(from_night, upto_night))
-    parts = [f"PARTITION {_FIRST} VALUES LESS THAN ({starts[0]})", *_parts(starts)]
+    parts = [f"PARTITION {FIRST} VALUES LESS THAN ({starts[0]})", *_parts(starts)]
     return f"PARTITION BY RANGE (night) ({', '.join(parts)}, PARTITION {_LAST} VALUES LESS THAN MAXVALUE)"
 
 
@@ -105,6 +107,31 @@ async def ensure_partitions(conn: AsyncConnection, upto_night: int) -> list[str]
     return [f"p{start}" for start in starts]
 
 
+async def clear_first(engine: AsyncEngine, before_night: int) -> int:
+    """Delete the rows before the block of `before_night` from the first partition, where that reaches beyond them.
+
+    In portions, so that no transaction is long (the migrate role). `retire` does the rest: a first partition that lies
+    wholly before them, and SQLite, are its own.
+
+    Returns
+    -------
+    int
+        Rows deleted.
+    """
+    bound, gone = block_of(before_night), 0
+    async with engine.connect() as conn:
+        have = await partitions(conn)
+        if not have or have[0].below is None or have[0].below <= bound:
+            return 0
+        delete_some = f"DELETE FROM level1 PARTITION ({FIRST}) WHERE night < {bound} LIMIT {PORTION}"  # noqa: S608
+        while True:
+            count = (await conn.exec_driver_sql(delete_some)).rowcount
+            await conn.commit()
+            gone += count
+            if count < PORTION:
+                return gone
+
+
 async def retire(conn: AsyncConnection, before_night: int) -> list[str]:
     """Drop the rows of every block that lies wholly before `before_night` (the migrate role).
 
@@ -120,11 +147,11 @@ async def retire(conn: AsyncConnection, before_night: int) -> list[str]:
     if conn.dialect.name == "sqlite":
         level1 = table("level1")
         gone = await conn.execute(delete(level1).where(level1.c.night < bound))
-        return [_FIRST] if gone.rowcount else []
+        return [FIRST] if gone.rowcount else []
     old = [part for part in await partitions(conn) if part.below is not None and part.below <= bound]
-    dropped = [part.name for part in old if part.name != _FIRST]
+    dropped = [part.name for part in old if part.name != FIRST]
     if len(old) > len(dropped):
-        await conn.exec_driver_sql(f"ALTER TABLE level1 TRUNCATE PARTITION {_FIRST}")
+        await conn.exec_driver_sql(f"ALTER TABLE level1 TRUNCATE PARTITION {FIRST}")
     if dropped:
         await conn.exec_driver_sql(f"ALTER TABLE level1 DROP PARTITION {', '.join(dropped)}")
     return [part.name for part in old]

@@ -13,12 +13,21 @@ from stream.errors import Fatal, SkyburstError
 from stream.level1.write import statement_limit
 from stream.local import LocalMariadb
 from stream.tables import migrate as migration
+from stream.tables import nights as tables_nights
 from stream.tables.engine import level1_url as parsed
 from stream.tables.engine import open_engine
 from stream.tables.migrate import check, migrate, renew_instance
 from stream.tables.migrate import stored as version_stored
 from stream.tables.model import Version, metadata, table, version
-from stream.tables.nights import Partition, ensure_partitions, partitions, retire, rows_in_last
+from stream.tables.nights import (
+    Partition,
+    block_of,
+    clear_first,
+    ensure_partitions,
+    partitions,
+    retire,
+    rows_in_last,
+)
 from stream.tables.roles import Role, roles_sql
 from stream.tables.trouble import translated
 
@@ -170,6 +179,19 @@ async def test_retiring_drops_only_blocks_that_lie_wholly_before_the_night(
     assert set(await stored(engine)) == {4, 5, 6, 7}
     await put(engine, batch([1], rng, night=column([20261101])))
     assert set(await stored(engine)) == {1, 4, 5, 6, 7}
+
+
+async def test_retiring_clears_a_first_partition_that_reaches_beyond_the_block_in_portions(
+    server: AsyncEngine, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables_nights, "PORTION", 2)
+    inside, at, later = 20200101, block_of(20260305), 20261101
+    await put(server, batch(np.arange(7), rng, night=column([inside] * 5 + [at, later])))
+    assert await clear_first(server, at + 3) == 5
+    async with server.begin() as conn:
+        assert await retire(conn, at + 3) == []
+    assert set(await stored(server)) == {5, 6}
+    assert await clear_first(server, 20261229) == 0, "that one goes as a whole"
 
 
 async def test_on_sqlite_there_are_no_partitions_to_make(tmp_path: object) -> None:
