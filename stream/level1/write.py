@@ -15,6 +15,8 @@ from stream.level1.rows import STATEMENT_BYTES, Ready
 from stream.tables.trouble import translated
 
 IDS_A_READ = 1000
+LEAST_PACKET = 2 << 20
+"""Bytes that the server must take of one statement: the driver joins the rows of other tables up to 1 MB."""
 
 
 class Verdict(IntEnum):
@@ -55,14 +57,15 @@ async def statement_limit(conn: AsyncConnection) -> int:
     Raises
     ------
     Fatal
-        ``level1_packet``: the server takes less than 64 kB.
+        ``level1_packet``: the server takes less than `LEAST_PACKET`.
     """
     if conn.dialect.name == "sqlite":
         return STATEMENT_BYTES
     with translated():
         most = int((await conn.exec_driver_sql("SELECT @@max_allowed_packet")).scalar_one())
-    if most < 1 << 16:
-        raise Fatal("level1_packet", f"max_allowed_packet is {most}", "set it to 16M on the server")
+    if most < LEAST_PACKET:
+        text = f"max_allowed_packet is {most} bytes, a commit needs {LEAST_PACKET}"
+        raise Fatal("level1_packet", text, "set it to 16M on the server")
     return min(STATEMENT_BYTES, most - 1024)
 
 
