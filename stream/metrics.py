@@ -104,7 +104,7 @@ POISON_LEFT = _gauge("quarantine_left_records", "Bad packets that may still come
 # the store
 SEGMENT_BYTES = _counter("segment_bytes_total", "Bytes appended to segments: data or index.", "file")
 SEGMENTS_SEALED = _counter(
-    "segments_sealed_total", "Segments sealed: full, night, shutdown, takeover or failed.", "reason"
+    "segments_sealed_total", "Segments sealed: full, night, shutdown, takeover, failed or too_many_files.", "reason"
 )
 OPEN_SEGMENTS = _gauge("open_segments", "Segments that this process has open.")
 ORPHAN_SEGMENTS = _gauge("orphan_segments", "Files without a row that names them, when last looked for.")

@@ -45,6 +45,8 @@ from stream.transport.source import Partition, Source
 from stream.web.health import Health
 
 REVOKE_S = 5.0
+SWEPT_AFTER = 5
+"""Times `abandoned_s` that a file may be without a row: others' copies of large segments take their time."""
 PUT_AGE_S = 2.0
 """Least age in seconds at which a batch closes on an object store, where each makes objects of its own."""
 
@@ -170,7 +172,7 @@ def _preparer(world: World, settings: IngestSettings, pool: Executor, survey: in
     layout = Layout(settings.stripes, settings.sub_stripes, settings.overlap_deg)
     placer = Placer(world.survey, survey, layout)
     unknown = UnknownSchemas(settings.schema_run)
-    return Preparer(world.decoder, placer, pool, unknown=unknown, nights=lateness.nights)
+    return Preparer(world.decoder, placer, pool, unknown=unknown, nights=lateness.nights, clock=world.clock)
 
 
 def _pipeline(
@@ -204,7 +206,14 @@ def _upkeep(
         engine=world.engine,
         store=world.store,
         segments=parts.committer.segments,
-        sweeper=Sweeper(world.engine, world.store, world.clock, failpoints, settings.abandoned_s),
+        sweeper=Sweeper(
+            world.engine,
+            world.store,
+            world.clock,
+            failpoints,
+            SWEPT_AFTER * settings.abandoned_s,
+            parts.daemon.instance,
+        ),
         outcome=parts.outcome,
         window=window,
         clock=world.clock,

@@ -23,9 +23,9 @@ from stream.commit.identity import Daemon, streams_by_number
 from stream.commit.outcome import stands
 from stream.commit.redrive import mark_redriven
 from stream.commit.sealing import server_time
-from stream.commit.segments import Mine, OpenSegments, SegmentFenced, Written, publish_lengths
+from stream.commit.segments import MOST_OPEN, Mine, OpenSegments, SegmentFenced, Written, publish_lengths
 from stream.commit.waiting import Tell, Waiter
-from stream.errors import SkyburstError, Transient
+from stream.errors import Fenced, SkyburstError, Transient
 from stream.level1.rows import STATEMENT_BYTES
 from stream.level1.write import Verdict
 from stream.tables.model import table
@@ -69,7 +69,8 @@ class Committer:
     tell
         Called with what is waited for (a `Transient`), and with None when it is over.
     left
-        Called with each segment that is never appended to again because it was fenced or its disk failed.
+        Called with each segment that is never appended to again because it was fenced, its disk failed, or too many are
+        open: it is to be closed, copied or sealed.
     statement_bytes
         Bytes that one statement may have on this server (`stream.level1.write.statement_limit`).
     """
@@ -95,9 +96,13 @@ class Committer:
             Level-1 refuses a value of one of the rows; nothing was published.
         Held
             Level-1 has no partition for the night.
+        Fatal
+            ``level1_instance``: the database is no longer the one that this daemon began with.
         """
         async with self.segments.settling():
             await self._know_streams(batch)
+            for mine in self.segments.spare(batch.works):
+                self.left(mine, Transient("too_many_files", f"more than {MOST_OPEN} segments are open"))
             while True:
                 commit = fresh_number()
                 spent: dict[str, float] = {}
@@ -217,7 +222,11 @@ class Committer:
         """Steps 3a to 3d, in this order; the caller commits."""
         hit, written, alerts = self.failpoints.hit, durable.written, durable.alerts
         hit("after_begin")
-        await ledger.move(connection, batch.ranges, self.daemon.instance)
+        try:
+            await ledger.move(connection, batch.ranges, self.daemon.instance)
+        except Fenced:
+            await ledger.same_instance(connection, self.daemon.instance)
+            raise
         await ledger.insert(connection, batch.begins)
         hit("after_fence")
         await publish_lengths(connection, written, self.daemon, batch.survey, server_time(self.engine))

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.commit.batch import Begin, OffsetRange
-from stream.errors import Fenced
+from stream.errors import Fatal, Fenced
 from stream.tables.model import table
 
 SINK = "alertdb"
@@ -71,10 +71,13 @@ async def move(connection: AsyncConnection, ranges: Sequence[OffsetRange], insta
     Raises
     ------
     Fenced
-        ``ledger_fenced``: a place is not at its start, or the database is not the instance that this daemon began with.
+        ``ledger_fenced``: a place is not at its start, or the database is not the instance that this daemon began with:
+        `same_instance` tells which.
+    Fatal
+        ``level1_instance``, where there is no range.
     """
     if not ranges:
-        await _same_instance(connection, instance)
+        await same_instance(connection, instance)
         return
     ordered = sorted(ranges)
     # A rebuild that gives the database a new instance waits for us, or we see it.
@@ -105,9 +108,17 @@ def _move_sql(ranges: Sequence[OffsetRange], instance: str, sink: str, lock: str
     )
 
 
-async def _same_instance(connection: AsyncConnection, instance: str) -> None:
+async def same_instance(connection: AsyncConnection, instance: str) -> None:
+    """Hold the database against the instance that this daemon began with, until the transaction ends.
+
+    Raises
+    ------
+    Fatal
+        ``level1_instance``: it was rebuilt, or another one stands at its URL. To read the ledger again would not help.
+    """
     version = table("schema_version")
     query = sa.select(version.c.instance).where(version.c.id == 1).with_for_update(read=True)
     found = (await connection.execute(query)).scalar_one_or_none()
     if found != instance:
-        raise Fenced("ledger_fenced", f"the database is instance {found}, not {instance}", "start the daemon again")
+        text = f"the database is instance {found}, not {instance}, with which this process began"
+        raise Fatal("level1_instance", text, "start it again, once the database behind `level1` is the right one")

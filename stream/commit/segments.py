@@ -20,6 +20,9 @@ from stream.commit.identity import Daemon, version
 from stream.errors import Fenced, Held, Poison
 from stream.tables.model import table
 
+MOST_OPEN = 128
+"""Segments that stay open between commits: each has two files, and a replay of many nights would open them all."""
+
 
 class SegmentFenced(Fenced):
     """Somebody sealed or swept a segment of ours: open a new one and do the batch again."""
@@ -110,6 +113,15 @@ class OpenSegments:
                 self._open[work.key] = mine
         mine.used = self._clock.monotonic()
         return mine
+
+    def spare(self, works: Iterable[SegmentWork]) -> list[Mine]:
+        """Forget what was used longest ago, `works` aside, as far as above `MOST_OPEN` would be open: to be sealed."""
+        needed = {work.key for work in works}
+        others = sorted((mine for key, mine in self._open.items() if key not in needed), key=lambda mine: mine.used)
+        spared = others[: max(0, len(others) + len(needed) - MOST_OPEN)]
+        for mine in spared:
+            self.forget(mine.number)
+        return spared
 
     def forget(self, number: int) -> Mine | None:
         """Never append to segment `number` again; gives what it was, so that it can be sealed or closed."""

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stream.alertdb.names import role_of
 from stream.alertdb.store import SegmentStore
 from stream.clock import Clock
+from stream.commit import ledger
 from stream.commit.failpoints import Failpoints
 from stream.tables.model import table
 
@@ -28,7 +29,9 @@ class Sweeper:
     Attributes
     ----------
     age_s
-        Seconds that a number without a row is watched before it is claimed: almost every one is about to get its row.
+        Seconds for which no row may name a number before it is claimed: almost every one is about to get its row.
+    instance
+        The database's instance id that this daemon began with: in another database no row names our files.
     orphans
         Files without a row that names them, at the last look.
     """
@@ -38,15 +41,24 @@ class Sweeper:
     clock: Clock
     failpoints: Failpoints
     age_s: float
+    instance: str
     orphans: int = 0
-    _seen: dict[int, float] = field(default_factory=dict)
+    _rowless: dict[int, float] = field(default_factory=dict)
 
     async def sweep(self, besides: frozenset[int]) -> list[str]:
-        """Delete what may go, but for the numbers `besides` (the caller's own), and give the names that went."""
+        """Delete what may go, but for the numbers `besides` (the caller's own), and give the names that went.
+
+        Raises
+        ------
+        Fatal
+            ``level1_instance``.
+        """
+        async with self.engine.connect() as connection:
+            await ledger.same_instance(connection, self.instance)
         files: defaultdict[int, list[str]] = defaultdict(list)
         for name, number in await asyncio.to_thread(lambda: list(self.store.names())):
             files[number].append(name)
-        self._seen = {number: self._seen.get(number, self.clock.monotonic()) for number in files}
+        self._rowless = {number: since for number, since in self._rowless.items() if number in files}
         gone = []
         self.orphans = 0
         for number, names in sorted(files.items()):
@@ -61,9 +73,12 @@ class Sweeper:
     async def _kept(self, number: int, names: frozenset[str]) -> frozenset[str]:
         named = await _named(self.engine, number, names)
         if named is not None:
+            self._rowless.pop(number, None)
             return named
         self.orphans += len(names)
-        if self.clock.monotonic() - self._seen[number] < self.age_s or not await _claim(self.engine, number):
+        now = self.clock.monotonic()
+        young = now - self._rowless.setdefault(number, now) < self.age_s
+        if young or not await _claim(self.engine, number, self.instance):
             return names
         self.failpoints.hit("after_sweep_row")
         return frozenset()
@@ -89,7 +104,7 @@ async def _named(engine: AsyncEngine, number: int, names: frozenset[str]) -> fro
         return frozenset((row.dataName, row.indexName))
 
 
-async def _claim(engine: AsyncEngine, number: int) -> bool:
+async def _claim(engine: AsyncEngine, number: int, instance: str) -> bool:
     rows = table("segments")
     row = {
         "segment": number,
@@ -109,6 +124,7 @@ async def _claim(engine: AsyncEngine, number: int) -> bool:
     }
     try:
         async with engine.begin() as connection:
+            await ledger.same_instance(connection, instance)
             await connection.execute(sa.insert(rows), row)
     except IntegrityError:
         return False

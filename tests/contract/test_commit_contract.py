@@ -12,17 +12,20 @@ from typing import Any
 
 import pymysql
 import pytest
-from committing import Writer, make_tables, writing
+from committing import Writer, make_tables, survey, writing
 from doubles.disk import Fault, ForgetfulDisk, on
 from doubles.ingest_live import execute, rows
-from doubles.ingest_run import packet
+from doubles.ingest_run import MJD, packet
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.alertdb.segment import SegmentRef
 from stream.commit import rows as commit_rows
-from stream.commit.takeover import take_over_own
-from stream.errors import Fenced
+from stream.commit import segments
+from stream.commit.batch import Batch
+from stream.commit.sealing import heartbeat, seal
+from stream.commit.takeover import left_behind, take_over_own
+from stream.errors import Fatal, Fenced, Held
 
 TABLES = ["level1", "ledger", "segments", "commits", "commit_ranges", "level1_repeat", "quarantine", "visit_part"]
 
@@ -91,13 +94,15 @@ async def test_the_fence_refuses_a_ledger_that_has_moved_and_nothing_of_the_batc
         assert (await second.committer.commit(again)).new == 2, "its next append writes over what was not published"
 
 
-async def test_another_instance_of_the_database_fences_every_commit(url: str, tmp_path: Path) -> None:
+async def test_another_instance_of_the_database_ends_the_daemon_at_its_next_commit(url: str, tmp_path: Path) -> None:
     async with writing(url, tmp_path / "a") as writer:
         await first_and_next(writer)
         before = await everything(url)
         await execute(url, f"UPDATE schema_version SET instance = '{'f' * 32}'")
-        with pytest.raises(Fenced, match="places"):
-            await writer.committer.commit(await writer.batch({3: [packet(7)]}, {}))
+        for batch in (await writer.batch({3: [packet(7)]}, {}), Batch((), (), writer.number, survey().digest)):
+            with pytest.raises(Fatal, match="with which this process began") as ended:
+                await writer.committer.commit(batch)
+            assert ended.value.code == "level1_instance"
         assert await everything(url) == before
 
 
@@ -198,6 +203,85 @@ async def test_a_commit_whose_answer_is_lost_is_looked_for_by_its_own_id(
         (commit,) = await rows(url, "SELECT commitId FROM commits")
         assert commit.commitId == done.commit
         assert (await writer.committer.commit(await writer.batch({0: [packet(3)]}, {0: 2}))).new == 1
+
+
+async def test_a_lock_wait_while_the_outcome_is_looked_for_means_that_it_is_still_unknown(
+    level1_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_tables(level1_url)
+    real_commit, real_execute, asked = AsyncConnection.commit, AsyncConnection.execute, list[str]()
+
+    async def lost(self: AsyncConnection) -> None:
+        monkeypatch.setattr(AsyncConnection, "commit", real_commit)
+        await self.rollback()
+        raise refusal(level1_url, 2013)
+
+    async def still_held(self: AsyncConnection, statement: Any, *rest: Any) -> Any:
+        if "FROM commits" in str(statement):
+            asked.append(str(statement))
+            if len(asked) < 4:
+                raise refusal(level1_url, 1205)
+        return await real_execute(self, statement, *rest)
+
+    async with writing(level1_url, tmp_path / "a") as writer:
+        batch = await writer.batch({0: [packet(1), packet(2)]}, {})
+        monkeypatch.setattr(AsyncConnection, "commit", lost)
+        monkeypatch.setattr(AsyncConnection, "execute", still_held)
+        done = await writer.committer.commit(batch)
+        monkeypatch.undo()
+        assert done.new == 2 and len(asked) == 4
+        assert writer.points.passed.count("after_begin") == 2, "not again before it was known"
+        assert [error.code for error in writer.told if error] == ["level1_away", *["lock_wait"] * 3]
+
+
+async def test_a_heartbeat_refreshes_only_the_rows_of_its_own_id(url: str, tmp_path: Path) -> None:
+    async with writing(url, tmp_path / "a") as one, writing(url, tmp_path / "a") as two:
+        await first_and_next(one)
+        await two.committer.commit(await two.batch({2: [packet(8)]}, {}))
+        await execute(url, "UPDATE segments SET heartbeat = 1.0")
+        await heartbeat(one.engine, one.committer.daemon.id)
+        beats = {row.owner: row.heartbeat for row in await rows(url, "SELECT owner, heartbeat FROM segments")}
+        assert beats.pop(one.committer.daemon.id) > 1e9 and beats == {two.committer.daemon.id: 1.0}
+        (left,) = await left_behind(one.engine, 60.0, "nobody")
+        assert left.owner == two.committer.daemon.id
+
+
+async def test_a_night_without_a_partition_is_held_and_committed_once_there_is_one(
+    level1_url: str, tmp_path: Path
+) -> None:
+    await make_tables(level1_url)
+    last = "PARTITION later VALUES LESS THAN MAXVALUE"
+    await execute(level1_url, "ALTER TABLE level1 DROP PARTITION later")
+    async with writing(level1_url, tmp_path / "a") as writer:
+        await first_and_next(writer)
+        before = await everything(level1_url)
+        batch = await writer.batch({0: [packet(4, mjd=MJD + 3000)]}, {0: 2})
+        for _ in range(2):
+            with pytest.raises(Held) as held:
+                await writer.committer.commit(batch)
+            assert held.value.code == "level1_partition" and await everything(level1_url) == before
+        await execute(level1_url, f"ALTER TABLE level1 ADD PARTITION ({last})")
+        assert (await writer.committer.commit(batch)).new == 1
+
+
+async def test_segments_used_longest_ago_are_let_go_where_too_many_would_be_open(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MOST_OPEN", 3)
+    async with writing(url, tmp_path / "a") as writer:
+        for night in range(3):
+            await writer.committer.commit(await writer.batch({0: [packet(night, mjd=MJD - night)]}, {0: night}))
+        first, second, third = writer.committer.segments
+        await writer.committer.commit(await writer.batch({0: [packet(3)]}, {0: 3}))
+        assert not writer.left, "it goes into the first, which is used last now"
+        values = [packet(4, mjd=MJD - 4), packet(5, mjd=MJD - 2)]
+        assert (await writer.committer.commit(await writer.batch({0: values}, {0: 4}))).new == 2
+        ((mine, error),) = writer.left
+        assert (mine, error.code) == (second, "too_many_files")
+        assert [one in writer.committer.segments for one in (first, second, third)] == [True, False, True]
+        assert await seal(writer.engine, writer.store, mine, writer.points)
+        states = [row.state for row in await rows(url, "SELECT state FROM segments")]
+        assert sorted(states) == ["open", "open", "open", "sealed"]
 
 
 async def test_two_writers_of_one_database_commit_side_by_side(level1_url: str, tmp_path: Path) -> None:

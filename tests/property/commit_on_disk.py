@@ -120,7 +120,7 @@ class Player:
         self._preparer = Preparer(
             decoder(), Placer(survey(), number, Layout()), world.pool, {TOPIC: stream}, {stream: SOURCE}
         )
-        self._sweeper = Sweeper(world.engine, self.store, SystemClock(), self.steps, 0.0)
+        self._sweeper = Sweeper(world.engine, self.store, SystemClock(), self.steps, 0.0, daemon.instance)
         self.committer = Committer(
             engine=world.engine,
             segments=self.segments,

@@ -142,7 +142,7 @@ def _unfenced_lengths(real: Any) -> Any:
     return publish_lengths
 
 
-async def _claimed(_engine: Any, _number: int) -> bool:
+async def _claimed(_engine: Any, _number: int, _instance: str) -> bool:
     return True
 
 

@@ -1,0 +1,76 @@
+"""Which files a sweep may take: only those that no row has named for long, and only where this daemon's rows are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from committing import Meanwhile, Writer, make_tables, writing
+from doubles.ingest_live import execute, rows
+from doubles.ingest_run import packet
+
+from stream.clock import ManualClock
+from stream.commit import sweep
+from stream.commit.sweep import Sweeper
+from stream.errors import Fatal
+
+AGE_S = 60.0
+
+
+@pytest.fixture(params=["mariadb", "sqlite"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with tables, once of each kind."""
+    made: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
+    await make_tables(made)
+    return made
+
+
+def sweeper(writer: Writer, clock: ManualClock) -> Sweeper:
+    """That of another daemon on the same database and store."""
+    return Sweeper(writer.engine, writer.store, clock, Meanwhile(), AGE_S, writer.committer.daemon.instance)
+
+
+async def test_the_grace_of_a_number_begins_when_no_row_names_it_any_more(url: str, tmp_path: Path) -> None:
+    async with writing(url, tmp_path / "a") as writer:
+        await writer.committer.commit(await writer.batch({0: [packet(1)]}, {}))
+        clock = ManualClock()
+        other = sweeper(writer, clock)
+        for _ in range(3):
+            assert await other.sweep(frozenset()) == [] and other.orphans == 0
+            clock.advance(2 * AGE_S)
+        await execute(url, "UPDATE segments SET segment = segment + 1")
+        assert await other.sweep(frozenset()) == [] and other.orphans == 2
+        clock.advance(AGE_S / 2)
+        await execute(url, "UPDATE segments SET segment = segment - 1")
+        assert await other.sweep(frozenset()) == [] and other.orphans == 0
+        clock.advance(AGE_S)
+        await execute(url, "DELETE FROM segments")
+        assert await other.sweep(frozenset()) == [], "the row was there meanwhile: the watch begins again"
+        clock.advance(AGE_S)
+        assert len(await other.sweep(frozenset())) == 2
+        assert [row.state for row in await rows(url, "SELECT state FROM segments")] == ["swept"]
+
+
+async def test_nothing_is_swept_where_the_database_is_another_one(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sweep._named
+
+    async def replaced(*arguments: object) -> object:
+        await execute(url, f"UPDATE schema_version SET instance = '{'f' * 32}'")
+        return await real(*arguments)  # type: ignore[arg-type]
+
+    async with writing(url, tmp_path / "a") as writer:
+        await writer.committer.commit(await writer.batch({0: [packet(1)]}, {}))
+        clock = ManualClock()
+        other = sweeper(writer, clock)
+        await execute(url, "DELETE FROM segments")
+        assert await other.sweep(frozenset()) == []
+        clock.advance(2 * AGE_S)
+        monkeypatch.setattr(sweep, "_named", replaced)
+        with pytest.raises(Fatal) as meanwhile:
+            await other.sweep(frozenset())
+        with pytest.raises(Fatal) as at_once:
+            await other.sweep(frozenset())
+        assert {meanwhile.value.code, at_once.value.code} == {"level1_instance"}
+        assert len(list(writer.store.names())) == 2 and not await rows(url, "SELECT segment FROM segments")
