@@ -259,7 +259,7 @@ class KafkaSource:
             return
         TRANSPORT_ERRORS.add(code=error.name().lower())
         code = trouble_code(error)
-        if code != "offsets_expired":
+        if code not in ("offsets_expired", "ledger_ahead"):
             self._stop(partition, code, error.str())
             return
         self._outside(partition, position, error)
@@ -268,10 +268,7 @@ class KafkaSource:
         try:
             found = outside_log(partition, position, *self.watermarks(*partition))
         except SkyburstError:
-            found = PartitionTrouble(*partition, "offsets_expired", error.str(), position)
-        if found is None:
-            self._assignment.place({partition: position})
-            return
+            found = PartitionTrouble(*partition, trouble_code(error), error.str(), position)
         self._assignment.displace([partition])
         self._report(found)
 

@@ -34,7 +34,10 @@ def kafka_error(raised: KafkaException) -> KafkaError:
 
 def trouble_code(error: KafkaError) -> TroubleCode:
     """The code of what stopped a partition; an offset outside the log is told apart later, by the watermarks."""
-    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
+    if error.code() == KafkaError._LOG_TRUNCATION:
+        # Also where the log has grown past the position since: what lies before it is not what was read there.
+        return "ledger_ahead"
+    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         return "offsets_expired"
     if error.code() in _GONE:
         return "topic_gone"
@@ -66,12 +69,15 @@ def as_error(error: KafkaError, doing: str) -> SkyburstError:
     return Transient("broker_away", message, "see whether the broker is up and --bootstrap and kafka_security fit it")
 
 
-def outside_log(partition: Partition, position: int, start: int, end: int) -> PartitionTrouble | None:
-    """What is missing where the broker refused `position`; None where its log ``[start, end)`` has it after all."""
+def outside_log(partition: Partition, position: int, start: int, end: int) -> PartitionTrouble:
+    """What is missing where the broker refused `position`, and its log is ``[start, end)`` now."""
     if position < start:
         lost = f"{start - position} records before the log's start are gone: offsets {position} to {start - 1}"
         return PartitionTrouble(*partition, "offsets_expired", lost, position, (position, start))
+    lost = "the broker lost what was acknowledged"
     if position > end:
-        ahead = f"the ledger is at {position} and the log ends at {end}: the broker lost what was acknowledged"
+        ahead = f"the ledger is at {position} and the log ends at {end}: {lost}"
         return PartitionTrouble(*partition, "ledger_ahead", ahead, position, (end, position))
-    return None
+    # What the log got since it ended before the position stands at offsets that were read with something else in them.
+    grown = f"the ledger is at {position}, where the log ended earlier; it ends at {end} now: {lost}"
+    return PartitionTrouble(*partition, "ledger_ahead", grown, position)
