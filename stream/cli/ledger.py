@@ -83,9 +83,16 @@ def accept_gap(settings: Settings, stream: int, partition: int, start: int, end:
 @ledger.command()
 @click.argument("stream", metavar="STREAM")
 @click.option("--at", type=click.IntRange(0), help="Begin at this offset; the log's start if not given.")
+@click.option(
+    "--ahead",
+    type=click.IntRange(0),
+    multiple=True,
+    metavar="PARTITION",
+    help="A partition held for ledger_ahead whose log has grown past the ledger since; name each of them.",
+)
 @json_option
 @shared_options
-def adopt(settings: Settings, stream: str, at: int | None, as_json: bool) -> None:
+def adopt(settings: Settings, stream: str, at: int | None, ahead: tuple[int, ...], as_json: bool) -> None:
     """Go on with the topic of STREAM (a number, or the topic's name) as it is at the broker now.
 
     For a topic that was made again, and for a log that ends before the ledger (a broker restored from an older
@@ -102,7 +109,7 @@ def adopt(settings: Settings, stream: str, at: int | None, as_json: bool) -> Non
         told = await asyncio.to_thread(topics.stream_of, topic)
         count = (await asyncio.to_thread(topics.describe, topic)).partitions
         bounds = await asyncio.to_thread(topics.offsets, topic, count)
-        return await take(committer, where, told, bounds, at)
+        return await take(committer, where, told, bounds, at, ahead)
 
     done = asyncio.run(publish(settings, adopted))
     show_fields(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from stream.alert import Stream
@@ -74,7 +74,9 @@ class Adopted:
     closed: tuple[OffsetRange, ...]
 
 
-async def adopt(committer: Committer, where: Where, told: Stream, bounds: Bounds, at: int | None) -> Adopted:
+async def adopt(
+    committer: Committer, where: Where, told: Stream, bounds: Bounds, at: int | None, ahead: Collection[int] = ()
+) -> Adopted:
     """Begin the stream that the broker has now under a topic's name, where the ledger has none of it or lies ahead.
 
     A topic that was made again is a stream of its own: its partitions begin at the log's start, or at `at`. Where the
@@ -88,17 +90,24 @@ async def adopt(committer: Committer, where: Where, told: Stream, bounds: Bounds
         The topic as the broker tells it.
     bounds
         The log of each of its partitions.
+    ahead
+        Partitions that lay ahead of their log, though it has grown past the ledger since: only who held them knows.
 
     Raises
     ------
     SkyburstError
         ``nothing_to_adopt``: the ledger has every partition, and none lies ahead of its log.
+        ``stream_unknown``: the topic does not have a partition of `ahead`.
     """
+    if strange := sorted(set(ahead) - bounds.keys()):
+        text = f"{told.topic} has no partition {strange[0]}"
+        raise SkyburstError("stream_unknown", text, "see `skyburst ledger show`")
     for _ in range(TRIES):
-        plan = await _plan(committer, told, bounds, at)
+        plan = await _plan(committer, told, bounds, at, ahead)
         if not plan.begins:
             text = f"the ledger has every partition of {told.topic}, none ahead of its log"
-            raise SkyburstError("nothing_to_adopt", text, "see `skyburst status`")
+            advice = "see `skyburst status`; a partition whose log has grown past the ledger since is named by --ahead"
+            raise SkyburstError("nothing_to_adopt", text, advice)
         reason = f"adopted: {told.topic} goes on as stream {plan.number}"
         batch = where.batch(plan.closed, reason, accepted=bool(plan.closed), begins=plan.begins)
         try:
@@ -111,11 +120,11 @@ async def adopt(committer: Committer, where: Where, told: Stream, bounds: Bounds
     raise Fenced("ledger_fenced", f"daemons were faster {TRIES} times", "stop them for the adoption")
 
 
-async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | None) -> Adopted:
+async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | None, ahead: Collection[int]) -> Adopted:
     engine = committer.engine
     number, stream = await newest_generation(engine, told)
     now = await _ledger(committer, number, bounds)
-    if any(offset > bounds[partition][1] for partition, offset in now.items()):
+    if any(partition in ahead or offset > bounds[partition][1] for partition, offset in now.items()):
         number, stream = await next_generation(engine, stream)
         now = {}
     before = await _generation_before(committer, stream, bounds)
@@ -128,8 +137,8 @@ async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | No
             begins.append(Begin(number, partition, low if at is None else at))
             continue
         old, offset = place
-        ahead = offset > high
-        begins.append(Begin(number, partition, (low if at is None else at) if ahead else offset))
+        again = partition in ahead or offset > high
+        begins.append(Begin(number, partition, (low if at is None else at) if again else offset))
         closed.append(OffsetRange(old, partition, offset, offset + 1, 0))
     return Adopted(number, stream, tuple(begins), tuple(closed))
 
