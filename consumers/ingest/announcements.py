@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stream import metrics
 from stream.alert import Records
 from stream.clock import Clock
 from stream.commit import ledger
@@ -20,9 +22,10 @@ from stream.commit.batch import OffsetRange
 from stream.commit.identity import stream_number
 from stream.errors import Fenced, Poison, SkyburstError
 from stream.log import Log
+from stream.tables.limits import Limit, limits
 from stream.tables.trouble import translate
-from stream.transport.announcements import Announcement, decode_announcement
-from stream.transport.source import Partition, Source
+from stream.transport.announcements import Announcement, VisitOpened, decode_announcement
+from stream.transport.source import Partition, PartitionTrouble, Source
 
 POLL_RECORDS, POLL_S, RETRY_S = 1000, 0.2, 5.0
 JOIN_S = 5.0
@@ -52,6 +55,7 @@ class Announcements:
     _number: int = 0
     _next: dict[Partition, int] = field(default_factory=dict)
     _unplaced: set[Partition] = field(default_factory=set)
+    _held: dict[Partition, float] = field(default_factory=dict)
     _begun: float = field(init=False)
     _joined: bool = False
     _said: str = ""
@@ -62,7 +66,7 @@ class Announcements:
 
     @property
     def at_end(self) -> bool:
-        """Whether everything announced so far is stored; True also where there is no such topic."""
+        """Whether everything announced that can be read is stored; True also where there is no such topic."""
         return self._at_end
 
     def stop(self) -> None:
@@ -100,14 +104,14 @@ class Announcements:
         self.source.subscribe([self.topic], self._on_assign, self._on_leave, self._on_leave)
 
     def _turn(self) -> None:
-        if self._unplaced:
-            for (topic, partition), offset in self._place(tuple(self._unplaced)).items():
+        before = self.clock.monotonic() - RETRY_S
+        due = self._unplaced | {part for part, at in self._held.items() if part not in self._next and at <= before}
+        if due:
+            for (topic, partition), offset in self._place(tuple(due)).items():
                 self.source.seek(topic, partition, offset)
         records = self.source.poll(POLL_RECORDS, POLL_S)
         for trouble in self.source.troubles():
-            _log.error("announcements_held", code=trouble.code, topic=trouble.topic, message=trouble.detail)
-            if trouble.missing is not None and trouble.code == "offsets_expired":
-                self.source.seek(trouble.topic, trouble.partition, trouble.missing[1])
+            self._trouble(trouble)
         try:
             self._take(records)
         except Fenced as fenced:
@@ -117,8 +121,21 @@ class Announcements:
             self._again()
             raise
         ends = self.source.ends()
+        for part in self._held.keys() & ends.keys():
+            del self._held[part]
         joined = self._joined or self.clock.monotonic() - self._begun > JOIN_S
-        self._at_end = joined and not self._unplaced and all(part in ends for part in self._next)
+        read = self._next.keys() - self._held.keys()
+        self._at_end = joined and not self._unplaced and all(part in ends for part in read)
+
+    def _trouble(self, trouble: PartitionTrouble) -> None:
+        """Step over what expired; place the partition again after a while where it is anything else."""
+        part = (trouble.topic, trouble.partition)
+        metrics.RETRIES.add(1, code=trouble.code)
+        _log.error("announcements_held", code=trouble.code, topic=part[0], partition=part[1], message=trouble.detail)
+        if trouble.missing is not None and trouble.code == "offsets_expired":
+            self.source.seek(*part, trouble.missing[1])
+        elif self._next.pop(part, None) is not None:
+            self._held[part] = self.clock.monotonic()
 
     def _take(self, records: Sequence[Records]) -> None:
         told: list[Announcement] = []
@@ -135,6 +152,8 @@ class Announcements:
         ranges = [OffsetRange(self._number, p[1], self._next[p], end, counts[p]) for p, end in sorted(ends.items())]
         self._ask(store(self.engine, told, ranges, self.instance, self.clock.now()))
         self._next |= ends
+        for part in ends:
+            self._held.pop(part, None)
         self._said = ""
         self.source.commit(ends)
 
@@ -142,7 +161,7 @@ class Announcements:
         if value is None:
             return []
         try:
-            return [decode_announcement(value)]
+            return [_storable(decode_announcement(value))]
         except Poison as poison:
             _log.error("announcement_refused", error=poison, topic=part[0], partition=part[1], offset=offset)
             return []
@@ -174,7 +193,38 @@ class Announcements:
     def _on_leave(self, parts: Sequence[Partition]) -> None:
         for part in parts:
             self._next.pop(part, None)
+            self._held.pop(part, None)
             self._unplaced.discard(part)
 
     def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+
+def _storable(told: Announcement) -> Announcement:
+    """What the tables hold of it: NaN and infinities are none.
+
+    Raises
+    ------
+    Poison
+        ``too_long``, ``out_of_range``: the server would refuse it, and with it the whole transaction.
+    """
+    into = limits("visits" if isinstance(told, VisitOpened) else "detector_closed")
+    for name, value in asdict(told).items():
+        limit = limits("surveys")["name"] if name == "survey" else into.get(name)
+        if limit is not None:
+            _fit(name, value, limit)
+    if isinstance(told, VisitOpened):
+        return replace(told, endOfReadout=_finite(told.endOfReadout), standsForNow=_finite(told.standsForNow))
+    return told
+
+
+def _fit(name: str, value: object, limit: Limit) -> None:
+    if isinstance(value, str) and limit.length is not None and len(value) > limit.length:
+        raise Poison("too_long", f"{name} has {len(value)} characters, more than {limit.length}")
+    least, most = limit.least, limit.most
+    if isinstance(value, int) and least is not None and most is not None and not least <= value <= most:
+        raise Poison("out_of_range", f"{name} is {value}, not within {least} and {most}")
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value

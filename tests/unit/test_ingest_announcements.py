@@ -1,0 +1,109 @@
+"""The reader of announcements against a scripted source: trouble passes, and what no table holds is stepped over."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from doubles.scripted_source import ScriptedSource, Step, records
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.ingest.announcements import RETRY_S, Announcements
+from stream.alert import Records
+from stream.clock import ManualClock
+from stream.commit.identity import Daemon
+from stream.tables.engine import open_engine
+from stream.tables.migrate import migrate
+from stream.tables.model import table
+from stream.transport.announcements import Announcement, DetectorClosed, VisitOpened, encode_announcement
+
+A, B = ("visits", 0), ("visits", 1)
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    one = open_engine(f"sqlite:///{tmp_path}/l1.db")
+    await migrate(one, 20260101, 20261231)
+    yield one
+    await one.dispose()
+
+
+class Reading:
+    """A reader, its source, and what it said at the steps."""
+
+    def __init__(self, engine: AsyncEngine, instance: str) -> None:
+        self.source, self.clock = ScriptedSource(), ManualClock()
+        loop = asyncio.get_running_loop()
+        self.reader = Announcements(self.source, "visits", engine, instance, self.clock, loop)
+        self.source.done = self.reader.stop
+        self.at_end: list[bool] = []
+
+    @classmethod
+    async def of(cls, engine: AsyncEngine) -> Reading:
+        return cls(engine, (await Daemon.start(engine)).instance)
+
+    async def run(self, *steps: Step) -> None:
+        self.source.steps = list(steps)
+        await asyncio.to_thread(self.reader.run)
+
+    def note(self) -> None:
+        self.at_end.append(self.reader.at_end)
+
+
+def said(offset: int, *told: Announcement, partition: int = 0) -> list[Records]:
+    return [
+        records("visits", (partition, offset + k), value=encode_announcement(one)) for k, one in enumerate(told)
+    ]  # fmt: skip
+
+
+async def stored(engine: AsyncEngine, name: str) -> list[sa.Row[tuple[object, ...]]]:
+    async with engine.connect() as connection:
+        return list(await connection.execute(sa.select(table(name))))
+
+
+async def test_a_partition_that_was_in_trouble_is_read_again_and_holds_up_neither_the_other_nor_the_end(
+    engine: AsyncEngine,
+) -> None:
+    one = await Reading.of(engine)
+    source, clock = one.source, one.clock
+
+    def later() -> None:
+        source.at_end = {B: 0}
+        clock.advance(RETRY_S)
+
+    await one.run(
+        lambda: source.give(A, B),
+        lambda: source.stop(A, "bad_batch"),
+        lambda: source.at_end.update({B: 0}),
+        one.note,  # A is in trouble
+        later,
+        one.note,  # A has just been placed again
+        lambda: source.stop(A, "bad_batch"),
+        later,
+        lambda: said(0, DetectorClosed("lsst", 1, 2, "a", 3)),
+        one.note,  # A is read
+        lambda: source.at_end.update({A: 1}),
+        one.note,
+    )
+    assert one.at_end == [True, True, False, True]
+    assert source.sought == [(A, 0), (A, 0)]
+    assert [(row.visit, row.alerts) for row in await stored(engine, "detector_closed")] == [(1, 3)]
+
+
+async def test_what_no_table_can_hold_is_stepped_over_and_what_is_not_finite_is_none(engine: AsyncEngine) -> None:
+    one = await Reading.of(engine)
+    nan = VisitOpened("lsst", 5, "a", 20260305, (1,), math.nan, math.inf)
+    wrong = (
+        VisitOpened("lsst", 6, "r" * 65, 20260305),
+        VisitOpened("s" * 65, 7, "a", 20260305),
+        DetectorClosed("lsst", 8, 32768, "a", 3),
+    )
+    await one.run(lambda: one.source.give(A), lambda: said(0, *wrong, nan))
+    rows = await stored(engine, "visits")
+    assert [(row.visit, row.endOfReadout, row.standsForNow) for row in rows] == [(5, None, None)]
+    assert await stored(engine, "detector_closed") == []
+    assert [row.next for row in await stored(engine, "ledger")] == [4]
