@@ -6,6 +6,7 @@ the two databases lives in this package and nowhere else.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,10 @@ LOCK_WAIT_S = 5
 """Seconds that a statement waits for a row lock, and that the server lets a writing transaction stand idle."""
 
 CONNECT_S = 5
+
+_LOST_HOST = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
+"""aiomysql waits for an answer without a limit, and by the kernel's own settings a host that vanished without a word is
+noticed after hours; by these after half a minute. A server that is only slow, or frozen, is waited for all the same."""
 
 _MARIADB_SESSION = {
     "tx_isolation": "'READ-COMMITTED'",
@@ -133,6 +138,8 @@ def _tls(files: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def _settle(engine: Engine, readonly: bool) -> None:
+    if engine.dialect.driver == "aiomysql":
+        event.listen(engine, "connect", _notice_lost_host)
     if engine.dialect.name != "sqlite":
         return
 
@@ -149,3 +156,12 @@ def _settle(engine: Engine, readonly: bool) -> None:
     def begin(connection: Connection) -> None:
         # A transaction that reads before it writes fails at once with "database is locked", whatever the timeout.
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+
+def _notice_lost_host(connection: Any, _record: Any) -> None:
+    line = connection.driver_connection._writer.get_extra_info("socket")
+    if line.family == socket.AF_UNIX:
+        return
+    for name, value in _LOST_HOST.items():
+        if hasattr(socket, name):  # none of them is everywhere
+            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

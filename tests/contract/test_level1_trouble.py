@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -106,3 +108,12 @@ async def test_tls_is_used_and_held_against_the_authority(encrypted: tuple[Local
     found = await failing(f"{made.url('d')}?ssl_ca={other}")
     assert (type(found), found.code) == (Fatal, "level1_tls")
     assert "CERTIFICATE_VERIFY_FAILED" in found.message
+
+
+async def test_a_host_that_vanishes_is_noticed_by_its_connections(server: AsyncEngine) -> None:
+    async with server.connect() as connection:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        line = raw._writer.get_extra_info("socket")
+        wanted = {"TCP_KEEPIDLE": 10, "TCP_USER_TIMEOUT": 30_000}
+        there = {name: value for name, value in wanted.items() if hasattr(socket, name)}
+        assert {name: line.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in there} == there
