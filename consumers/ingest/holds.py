@@ -30,6 +30,9 @@ class Hold:
         Monotonic seconds at which it was last found to be so.
     retry_s
         Seconds after which it is tried again by itself; None where an operator must act.
+    stream
+        Number of the stream in which nothing ends the hold, whatever the log says later: an operator must begin a new
+        one. None where trying again may end it.
     """
 
     code: str
@@ -38,6 +41,7 @@ class Hold:
     since: float
     tried: float
     retry_s: float | None
+    stream: int | None = None
 
 
 class Holds:
@@ -48,6 +52,7 @@ class Holds:
         self._health = health
         self._held: dict[Partition, Hold] = {}
         self._trial: set[Partition] = set()
+        self._barred: dict[Partition, Hold] = {}
         self._codes: set[str] = set()
         self._lock = threading.Lock()
 
@@ -65,19 +70,37 @@ class Holds:
         *,
         missing: tuple[int, int] | None = None,
         retry_s: float | None = None,
+        longest_s: float = 0.0,
+        stream: int | None = None,
     ) -> Hold:
-        """Hold `part`; a hold of the same code keeps its beginning."""
+        """Hold `part`; a hold of the same code keeps its beginning. With `stream`, `bar` holds it again there.
+
+        With `longest_s` it is tried again less and less often, every so many seconds in the end.
+        """
         with self._lock:
             before = self._held.get(part)
             self._trial.discard(part)
             now = self._clock.monotonic()
             since = before.since if before and before.code == code else now
-            held = self._held[part] = Hold(code, text, missing, since, now, retry_s)
+            if retry_s is not None:
+                retry_s = max(retry_s, min(longest_s, (now - since) / 3))
+            held = self._held[part] = Hold(code, text, missing, since, now, retry_s, stream)
+            if stream is not None:
+                self._barred[part] = held
         if before is None or before.code != code:
             where = {"topic": part[0], "partition": part[1], "missing": missing, "message": text}
             _log.error("partition_held", code=code, **where)
         self._say()
         return held
+
+    def bar(self, part: Partition, stream: int) -> None:
+        """Hold `part` again where it was held in this very `stream` for good; in a new one that is over."""
+        with self._lock:
+            before = self._barred.get(part)
+            if before is not None and before.stream != stream:
+                del self._barred[part]
+        if before is not None and before.stream == stream:
+            self.hold(part, before.code, before.text, missing=before.missing, retry_s=before.retry_s, stream=stream)
 
     def release(self, part: Partition) -> None:
         """Hold `part` no more."""

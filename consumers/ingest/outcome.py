@@ -14,7 +14,7 @@ from consumers.ingest.holds import Holds
 from consumers.ingest.lateness import Lateness
 from consumers.ingest.poller import Poller
 from consumers.ingest.prepare import Prepared, Preparer, by_code
-from consumers.ingest.unknown import Waits
+from consumers.ingest.unknown import Waits, asked
 from stream import metrics
 from stream.alert import RecordId
 from stream.clock import Clock
@@ -33,6 +33,7 @@ from stream.web.health import Health
 _log = Log("consumers.ingest")
 
 RETRY_S = 1.0
+LONGEST_RETRY_S = 10.0
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Outcome:
     joined: bool = False
     last_commit: float = 0.0
     _denied: dict[int, float] = field(default_factory=dict)
+    _waiting: dict[Partition, Waits] = field(default_factory=dict)
     _known_at: float = -1.0
 
     def turned(self) -> None:
@@ -75,6 +77,7 @@ class Outcome:
         """Partitions went to others; what held them is theirs to find out."""
         for part in parts:
             self.owned.discard(part)
+            self._waiting.pop(part, None)
             self.holds.release(part)
         metrics.ASSIGNED_PARTITIONS.set(len(self.owned))
 
@@ -82,25 +85,39 @@ class Outcome:
         """The source cannot read some partitions."""
         for trouble in troubles:
             part = (trouble.topic, trouble.partition)
-            self.holds.hold(part, trouble.code, trouble.detail, missing=trouble.missing, retry_s=RETRY_S)
+            text, stream = trouble.detail, None
+            if trouble.code == "ledger_ahead":
+                # A log that grows past the ledger has other messages there: to try again would step over them.
+                stream = self.preparer.numbers.get(trouble.topic)
+                text += f"; `skyburst ledger adopt {trouble.topic} --ahead {trouble.partition}` goes on"
+            self.holds.hold(part, trouble.code, text, missing=trouble.missing, retry_s=RETRY_S, stream=stream)
             self.poller.hold([part])
 
     def waits(self, waits: Mapping[Partition, Waits]) -> None:
         """Partitions stop before a packet whose schema cannot be had."""
-        now = self.clock.monotonic()
         for part, wait in waits.items():
-            text = f"offset {wait.offset}, schema id {wait.schema_id}: {wait.error}"
-            self.holds.hold(part, wait.error.code, text, retry_s=RETRY_S)
+            self._waiting[part] = wait
+            self._hold_for(part, wait, wait.error)
+            self._judge(wait, wait.error)
             self.poller.hold([part])
             metrics.SCHEMA_UNKNOWN.add(1)
-            if not isinstance(wait.error, Held):
-                self._denied.pop(wait.schema_id, None)
-                continue
-            since = self._denied.setdefault(wait.schema_id, now)
-            others = wait.others or self._known_at >= since
-            if now - since >= self.schema_hold_s and others and wait.schema_id not in self.preparer.unknown.denied:
-                self.preparer.unknown.denied.add(wait.schema_id)
-                _log.error("schema_denied", code=wait.error.code, schema_id=wait.schema_id, held_s=round(now - since))
+
+    def _hold_for(self, part: Partition, wait: Waits, error: SkyburstError) -> None:
+        """Hold `part` for its schema, which is asked for less and less often."""
+        text = f"offset {wait.offset}, schema id {wait.schema_id}: {error}"
+        self.holds.hold(part, error.code, text, retry_s=RETRY_S, longest_s=LONGEST_RETRY_S)
+
+    def _judge(self, wait: Waits, error: SkyburstError) -> None:
+        """Give up a schema that is denied for so long; a source that is away denies nothing."""
+        if not isinstance(error, Held):
+            self._denied.pop(wait.schema_id, None)
+            return
+        now = self.clock.monotonic()
+        since = self._denied.setdefault(wait.schema_id, now)
+        others = wait.others or self._known_at >= since
+        if now - since >= self.schema_hold_s and others and wait.schema_id not in self.preparer.unknown.denied:
+            self.preparer.unknown.denied.add(wait.schema_id)
+            _log.error("schema_denied", code=error.code, schema_id=wait.schema_id, held_s=round(now - since))
 
     def committed(self, batch: Batch, item: Prepared, done: Committed) -> None:
         """A commit stands."""
@@ -208,10 +225,30 @@ class Outcome:
         """Everything in flight is out of the way: read from the ledger again."""
         self.poller.restart(generation)
 
-    def retry_held(self) -> None:
-        """Try held partitions again whose time has come; those that can be read and have nothing left are free."""
+    async def retry_held(self) -> None:
+        """Try held partitions again whose time has come; those that can be read and have nothing left are free.
+
+        What waits for a schema is asked for at its source first: reading again drops all that is in flight.
+        """
         for part in self.poller.ended:
             self.holds.passed(part)
         parts = self.holds.try_again()
-        if parts:
-            self.poller.resume(parts)
+        again = [part for part in parts if part not in self._waiting or await self._readable(part)]
+        if again:
+            self.poller.resume(again)
+
+    async def _readable(self, part: Partition) -> bool:
+        """Whether `part` can go on past the packet that it waits for: its schema is there, or is given up."""
+        wait = self._waiting[part]
+        error = await asyncio.to_thread(asked, self.preparer.decoder, wait.schema_id)
+        if self._waiting.get(part) is not wait:
+            return False
+        if error is not None:
+            self._judge(wait, error)
+            given_up = isinstance(error, Held) and wait.schema_id in self.preparer.unknown.denied
+            in_a_row = wait.error.code == "schema_run"
+            if in_a_row or not given_up:
+                self._hold_for(part, wait, wait.error if in_a_row else error)
+                return False
+        del self._waiting[part]
+        return True

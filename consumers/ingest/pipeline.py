@@ -95,6 +95,8 @@ class Pipeline:
                 if not self.gathering.add(news):
                     self.window.give(news.nbytes)
             case Assigned():
+                # What is open of a partition that starts again ends in a batch of its own: the ledger's fence tells.
+                await self._close()
                 self.gathering.assign(news)
                 self.outcome.assigned(news.start)
             case Unassigned():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,15 +12,25 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.ingest.holds import Holds
 from stream.alert import Stream
+from stream.clock import Clock, Deadline, SystemClock
 from stream.commit import ledger
 from stream.commit.identity import newest_generation, streams_of
 from stream.commit.waiting import Tell, Waiter
 from stream.errors import Held, SkyburstError, Transient
+from stream.log import Log
 from stream.tables.trouble import translate
 from stream.transport.source import Partition, Source
 
 Start = Literal["earliest", "latest"] | int
 RETRY_S = 1.0
+PLACES_S = 5.0
+"""Seconds that one question to the ledger may take, and the questions of where logs begin: a rebalance waits for them,
+and a member that does not poll for long is thrown out of the group."""
+LOG_S = 2.0
+LATER = -1
+"""The place of a partition that cannot be told yet: it is asked for again."""
+
+_log = Log("consumers.ingest.places")
 
 
 @dataclass(slots=True)
@@ -43,16 +53,35 @@ class Places:
     numbers: dict[str, int]
     streams: dict[int, Stream]
     stopped: Callable[[], bool] = lambda: False
+    clock: Clock = field(default_factory=SystemClock)
+    _waiter: Waiter = field(init=False)
+    _silent: set[Partition] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._waiter = Waiter(self.tell)
 
     def of(self, source: Source, parts: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Called in the polling thread: blocks until the ledger has answered."""
+        """Called in the polling thread: the ledger's places, `LATER` where they cannot be told; held ones are left out.
+
+        A partition of -1 stands for a topic that was in trouble as a whole.
+
+        Raises
+        ------
+        Transient
+            The broker or the ledger does not answer.
+        """
         topics = self._topics(source, parts)
-        parts = [part for part in parts if part[0] in topics]
+        parts = [part for part in parts if part[0] in topics and part[1] >= 0]
+        if not parts:
+            return {}
         known = self._ask(self._known(topics, parts))
+        for part in parts:
+            self.holds.bar(part, self.numbers[part[0]])
         missing = [part for part in parts if part not in known and part not in self.holds]
         if missing:
-            begins = {part: self._begin(source, part) for part in missing}
-            known |= self._ask(self._started(begins))
+            begins = self._begins(source, missing)
+            known = known | dict.fromkeys(missing, LATER)
+            known |= self._ask(self._started(begins)) if begins else {}
         return {part: offset for part, offset in known.items() if part not in self.holds}
 
     def _topics(self, source: Source, parts: Sequence[Partition]) -> dict[str, Stream]:
@@ -65,19 +94,43 @@ class Places:
                 for part in parts:
                     if part[0] == topic:
                         self.holds.hold(part, error.code, str(error), retry_s=RETRY_S)
+            else:
+                self.holds.release((topic, -1))
         return found
 
-    def _ask(self, work: object) -> dict[Partition, int]:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()  # type: ignore[arg-type]
+    def _ask(self, work: Coroutine[object, object, dict[Partition, int]]) -> dict[Partition, int]:
+        """Done in the loop, and given up once it takes too long: what it writes it may write again."""
+        asked = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return asked.result(PLACES_S)
+        except TimeoutError:
+            asked.cancel()
+            raise Transient("level1_away", f"the ledger gave no place within {PLACES_S:.0f} s") from None
+
+    def _begins(self, source: Source, parts: Sequence[Partition]) -> dict[Partition, int]:
+        """Where partitions begin that the ledger has not had, as far as their brokers say so in time."""
+        deadline = Deadline.after(self.clock, PLACES_S)
+        found = {}
+        # Those that did not answer come last: the others have their rows by then, and are not asked for again.
+        for part in sorted(parts, key=lambda part: (part in self._silent, part)):
+            if deadline.passed:
+                break
+            try:
+                found[part] = self._begin(source, part)
+            except (Transient, Held) as error:
+                self._silent.add(part)
+                _log.warning("place_waits", error=error, topic=part[0], partition=part[1])
+            else:
+                self._silent.discard(part)
+        return found
 
     def _begin(self, source: Source, part: Partition) -> int:
         if isinstance(self.start, int):
             return self.start
-        low, high = source.watermarks(*part)
+        low, high = source.watermarks(*part, LOG_S)
         return high if self.start == "latest" else low
 
     async def _known(self, topics: Mapping[str, Stream], parts: Sequence[Partition]) -> dict[Partition, int]:
-        waiter = Waiter(self.tell)
         while True:
             try:
                 found = await self._read(topics, parts)
@@ -85,9 +138,9 @@ class Places:
                 cause = translate(error)
                 if not isinstance(cause, Transient) or self.stopped():
                     raise cause from error
-                await waiter.wait(cause)
+                await self._waiter.wait(cause)
                 continue
-            waiter.done()
+            self._waiter.done()
             return found
 
     async def _read(self, topics: Mapping[str, Stream], parts: Sequence[Partition]) -> dict[Partition, int]:
@@ -126,7 +179,6 @@ class Places:
     async def _started(self, begins: Mapping[Partition, int]) -> dict[Partition, int]:
         wanted = {(self.numbers[topic], number): (topic, number) for topic, number in begins}
         starts = {place: begins[part] for place, part in wanted.items()}
-        waiter = Waiter(self.tell)
         while True:
             try:
                 found = await ledger.begin(self.engine, starts)
@@ -134,7 +186,7 @@ class Places:
                 cause = translate(error)
                 if not isinstance(cause, Transient) or self.stopped():
                     raise cause from error
-                await waiter.wait(cause)
+                await self._waiter.wait(cause)
                 continue
-            waiter.done()
+            self._waiter.done()
             return {wanted[place]: offset for place, offset in found.items()}

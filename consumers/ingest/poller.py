@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, TimeoutError
 from typing import Protocol
 
+import numpy as np
+
 from consumers.ingest.batches import Assigned, Flush, News, Polled, Troubled, Unassigned
+from consumers.ingest.places import LATER
 from consumers.ingest.window import Window
 from stream import metrics
 from stream.alert import Records
@@ -22,6 +25,8 @@ POLL_BYTES = 8 << 20
 POLL_S = 0.05
 STALL_S = 2.0
 LAG_S = 5.0
+LAG_BUDGET_S = 2.0
+"""Seconds that one round of asking for the lag may take: partitions without a leader answer late."""
 RETRY_S = 0.5
 
 _log = Log("consumers.ingest.poller")
@@ -31,7 +36,10 @@ class Keeper(Protocol):
     """What the polling thread asks of the event loop; every call blocks this thread."""
 
     def places(self, source: Source, parts: Sequence[Partition]) -> Mapping[Partition, int]:
-        """The ledger's place of each partition that may be read now."""
+        """The ledger's place of each partition that may be read now, `LATER` where it cannot be told yet.
+
+        What is held is left out. A partition of -1 asks whether its whole topic can be read again.
+        """
         ...
 
     def dropped(self) -> None:
@@ -75,6 +83,10 @@ class Poller:
         self._quiet = threading.Event()
         self._held: set[Partition] = set()
         self._unplaced: set[Partition] = set()
+        self._trial: set[Partition] = set()
+        self._silent: set[Partition] = set()
+        self._stalling = False
+        self._seen: dict[Partition, int] = {}
         self._lags: dict[Partition, int] = {}
         self._asked = self._tried = clock.monotonic()
         self._at_end = False
@@ -115,8 +127,13 @@ class Poller:
         return self._away
 
     @property
+    def unplaced(self) -> frozenset[Partition]:
+        """The partitions that are ours and whose place cannot be told yet. Any thread."""
+        return frozenset(self._unplaced)
+
+    @property
     def at_end(self) -> bool:
-        """Whether every partition that is read stands at its end. Any thread."""
+        """Whether every partition that is read stands at its end; those that are held or on trial do not count."""
         return self._at_end
 
     @property
@@ -168,25 +185,26 @@ class Poller:
 
     def _take(self, records: list[Records]) -> None:
         self._away = self._source.away()
+        kept: list[Records] = []
         moved: dict[Partition, int] = {}
-        nbytes = 0
         for one in records:
-            size = one.nbytes
-            nbytes += size
-            metrics.arrived(one.topic, len(one), size)
-            for partition in set(one.partition.tolist()):
-                part = (one.topic, partition)
-                moved[part] = self._source.position(*part)
-        for part, end in self._source.ends().items():
+            metrics.arrived(one.topic, len(one), one.nbytes)
+            mine = self._ours(one)
+            if len(mine):
+                kept.append(mine)
+                moved.update(self._behind(mine))
+        ends = self._source.ends()
+        for part, end in ends.items():
             if part in self._position and end > moved.get(part, self._position[part]):
                 moved[part] = end
-        moved = {part: end for part, end in moved.items() if part in self._position and end > self._position[part]}
         if moved:
-            self._position.update(moved)
+            nbytes = sum(one.nbytes for one in kept)
+            self._go_to(moved)
+            self._trial.difference_update(moved)
             self._window.take(nbytes)
-            self._post(Polled(self._generation, tuple(records), moved, nbytes, self._clock.monotonic()))
-        ends = self._source.ends()
-        self._at_end = all(part in ends for part in self._position)
+            self._post(Polled(self._generation, tuple(kept), moved, nbytes, self._clock.monotonic()))
+        self._trial.difference_update(ends)
+        self._at_end = not self._unplaced and all(part in ends for part in self._position.keys() - self._trial)
         self._ended = frozenset(part for part in self._position if part in ends)
         troubles = self._source.troubles()
         if troubles:
@@ -195,19 +213,49 @@ class Poller:
             self._asked = self._clock.monotonic()
             self._measure_lag()
 
+    def _ours(self, one: Records) -> Records:
+        """What lies behind the places that were told: until it is placed again, a partition is read where it was."""
+        rows = np.zeros(len(one), np.bool_)
+        for partition in np.unique(one.partition).tolist():
+            place = self._position.get((one.topic, partition))
+            if place is not None:
+                rows |= (one.partition == partition) & (one.offset >= place)
+        return one if rows.all() else one.take(np.flatnonzero(rows))
+
+    def _behind(self, one: Records) -> dict[Partition, int]:
+        """The consumer's position behind these records; that of a partition which stopped behind them is gone."""
+        reading = self._source.reading()
+        found = {}
+        for partition in np.unique(one.partition).tolist():
+            part = (one.topic, partition)
+            last = int(one.offset[one.partition == partition].max())
+            found[part] = self._source.position(*part) if part in reading else last + 1
+        return found
+
+    def _go_to(self, places: Mapping[Partition, int]) -> None:
+        self._position.update(places)
+        self._seen.update(places)
+
     def _measure_lag(self) -> None:
-        lags = {}
-        for part, position in self._position.items():
+        """Also of what is held: from the place that was seen last."""
+        lags = {part: lag for part, lag in self._lags.items() if part in self._seen}
+        until = self._clock.monotonic() + LAG_BUDGET_S
+        for part in sorted(self._seen, key=lambda part: part in self._silent):
+            if self._clock.monotonic() >= until:
+                break
             try:
                 _, high = self._source.watermarks(*part, 1.0)
             except (Transient, Held):
-                return
-            lags[part] = max(0, high - position)
+                self._silent.add(part)
+                continue
+            self._silent.discard(part)
+            lags[part] = max(0, high - self._seen[part])
         self._lags = lags
 
     def _stalled(self) -> None:
         """Nothing can be taken for long: stay in the group with everything paused, go on at half."""
         parts = self._source.assigned() - self._held
+        self._stalling = True
         self._source.pause(parts)
         metrics.PAUSED_PARTITIONS.set(len(parts))
         _log.info("polling_paused", inflight_bytes=self._window.taken, partitions=len(parts))
@@ -218,7 +266,8 @@ class Poller:
             self._take(self._source.poll(POLL_RECORDS, POLL_S, POLL_BYTES))
             if not self._quiet.is_set() and self._window.wait_below(max(1, self._window.limit // 2), POLL_S):
                 break
-        self._source.unpause(self._source.assigned() - self._held)
+        self._stalling = False
+        self._source.unpause(self._position.keys())
         metrics.PAUSED_PARTITIONS.set(0)
 
     def _restart(self, generation: int) -> None:
@@ -227,33 +276,37 @@ class Poller:
         self._resume(tuple(self._source.assigned()))
 
     def _resume(self, parts: Sequence[Partition]) -> None:
-        mine = [part for part in parts if part in self._source.assigned()]
+        assigned = self._source.assigned()
+        mine = [part for part in parts if part in assigned or part[1] < 0]
         start = self._places(mine) if mine else {}
         self._post(Assigned(self._generation, start))
+        self._source.pause([part for part in mine if part in assigned and (self._stalling or part not in start)])
         for (topic, partition), offset in start.items():
             self._source.seek(topic, partition, offset)
-            self._position[topic, partition] = offset
-        released = self._held & start.keys()
-        self._held -= released
-        self._source.unpause(released)
+        self._go_to(start)
+        self._trial.update(self._held & start.keys())
+        self._held -= start.keys()
+        if not self._stalling:
+            self._source.unpause(start.keys())
         self._hold([part for part in mine if part not in start and part not in self._unplaced])
 
     def _places(self, parts: Sequence[Partition]) -> Mapping[Partition, int]:
-        """The ledger's place of each part; none where the broker cannot be asked: they are tried again."""
+        """The ledger's place of each part; none where it cannot be told yet: those are tried again."""
         try:
-            return self._keeper.places(self._source, parts)
+            told = self._keeper.places(self._source, parts)
         except (Transient, Held) as error:
             # Held, too: a broker that has just come back does not know its topics for a moment.
-            self._unplaced.update(parts)
+            told = dict.fromkeys(parts, LATER)
+            _log.warning("places_wait", error=error)
+        late = {part for part, place in told.items() if place == LATER}
+        self._unplaced = (self._unplaced - set(parts)) | late
+        if late:
             self._tried = self._clock.monotonic()
-            self._waits(error)
-            return {}
+        return {part: place for part, place in told.items() if place != LATER}
 
     def _place_again(self) -> None:
         if self._unplaced and self._clock.monotonic() - self._tried >= RETRY_S:
-            parts = tuple(self._unplaced)
-            self._unplaced.clear()
-            self._resume(parts)
+            self._resume(tuple(self._unplaced))
 
     def _hold(self, parts: Sequence[Partition]) -> None:
         fresh = [part for part in parts if part in self._source.assigned() and part not in self._held]
@@ -261,11 +314,14 @@ class Poller:
         self._held.update(fresh)
         for part in fresh:
             self._position.pop(part, None)
+            self._trial.discard(part)
 
     def _on_assign(self, parts: Sequence[Partition]) -> Mapping[Partition, int]:
         start = self._places(parts)
         self._held.update(part for part in parts if part not in start and part not in self._unplaced)
-        self._position.update(start)
+        self._go_to(start)
+        if self._stalling:
+            self._source.pause(parts)
         self._post(Assigned(self._generation, start))
         metrics.REBALANCES.add(1, event="assigned")
         _log.info("assigned", partitions=len(parts), held=len(parts) - len(start))
@@ -291,6 +347,8 @@ class Poller:
     def _forget(self, parts: Sequence[Partition]) -> None:
         for part in parts:
             self._position.pop(part, None)
-            self._held.discard(part)
-            self._unplaced.discard(part)
+            self._seen.pop(part, None)
+            for some in (self._held, self._unplaced, self._trial, self._silent):
+                some.discard(part)
+        self._lags = {part: lag for part, lag in self._lags.items() if part in self._seen}
         self._post(Unassigned(frozenset(parts)))

@@ -12,6 +12,7 @@ from consumers.ingest.announcements import Announcements
 from consumers.ingest.build import Parts, World, build
 from consumers.ingest.memory import collect_from_here
 from consumers.ingest.poller import Poller
+from consumers.ingest.pulse import Pulse
 from stream.clock import Deadline
 from stream.config import IngestSettings
 from stream.log import Log
@@ -23,6 +24,9 @@ _log = Log("consumers.ingest")
 LAST_COMMIT_S = 5.0
 """Seconds past the drain's deadline that are left to the commit under way. Then its outcome is the next start's to find
 in the ledger, and nothing of this daemon is sealed."""
+
+LEAVE_S = 15.0
+"""Seconds that the polling thread may take to leave the group: it may wait for a database that does not answer."""
 
 FINISH_S = 20.0
 """Seconds that sealing may take at the end, where the database or the disk does not answer."""
@@ -90,8 +94,11 @@ class Ingest:
                         ("prepare", pipeline.prepare),
                         ("commit", pipeline.commit),
                         ("returning", parts.returning.run),
+                        ("retry", parts.upkeep.retry),
                     )
                 ]
+                pulse = _pulse(parts)
+                beats = [group.create_task(beat(), name="pulse") for beat in (pulse.turn, pulse.beat)]
                 upkeep = group.create_task(parts.upkeep.run(), name="upkeep")
                 await self._until_stopped(parts)
                 self.health.set("draining", "the daemon is stopping")
@@ -102,12 +109,16 @@ class Ingest:
                 for reader, thread in zip(readers, threads, strict=True):
                     reader.stop()
                     # Announcements are read again if need be: a database that does not answer holds nobody up for them.
-                    await asyncio.to_thread(thread.join, None if reader is parts.poller else LAST_COMMIT_S)
+                    await asyncio.to_thread(thread.join, LEAVE_S if reader is parts.poller else LAST_COMMIT_S)
+                    if thread.is_alive():
+                        _log.warning("reader_left", thread=thread.name)
                 for stage in stages:
                     stage.cancel()
                 parts.upkeep.end()
                 if not (await asyncio.wait([upkeep], timeout=LAST_COMMIT_S))[0]:
                     upkeep.cancel()
+                for beat in beats:
+                    beat.cancel()
         finally:
             for reader in readers:
                 reader.stop()
@@ -144,6 +155,12 @@ class Ingest:
             while parts.pipeline.busy and not last.passed:
                 await asyncio.sleep(0.02)
         return bool(done)
+
+
+def _pulse(parts: Parts) -> Pulse:
+    upkeep, outcome = parts.upkeep, parts.outcome
+    oldest = parts.pipeline.oldest
+    return Pulse(upkeep.engine, parts.daemon.id, outcome.health, parts.poller, oldest, upkeep.heartbeat_s)
 
 
 async def _finish(parts: Parts) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from consumers.ingest.flat import Flat
 from stream.alert import Refusal
-from stream.codec.decoder import Checked, Waiting
+from stream.codec.decoder import Checked, Decoder, Waiting
+from stream.codec.frames import WIRE_HEAD
 from stream.errors import Held, SkyburstError
 from stream.transport.source import Partition
 
@@ -88,3 +89,9 @@ class UnknownSchemas:
             self._runs[part, end] = run
         while len(self._runs) > _KEPT_RUNS:
             del self._runs[next(iter(self._runs))]
+
+
+def asked(decoder: Decoder, schema_id: int) -> SkyburstError | None:
+    """Why a schema cannot be had now; None where it can. Asked with a packet that is a frame and nothing else."""
+    waiting = decoder.check([b"\x00" + schema_id.to_bytes(WIRE_HEAD - 1, "big")]).waiting
+    return waiting[0].error if waiting else None

@@ -1,4 +1,4 @@
-"""What the daemon does beside committing: heartbeat, sealing, takeover, sweeping, gauges, second tries."""
+"""What the daemon does beside committing: sealing, takeover, sweeping, the disk's room, second tries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stream.alertdb.segment import SegmentRef
 from stream.alertdb.store import SegmentStore
 from stream.clock import Clock
 from stream.commit.failpoints import Failpoints
-from stream.commit.sealing import heartbeat, seal
+from stream.commit.sealing import seal
 from stream.commit.segments import Mine, OpenSegments
 from stream.commit.sweep import Sweeper
 from stream.commit.takeover import left_behind, take_over, take_over_own
@@ -66,22 +66,24 @@ class Upkeep:
     leaving: list[tuple[Mine, str]] = field(default_factory=list)
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _turning: bool = False
-    _beat: float = -1e9
     _looked: float = -1e9
 
     async def run(self) -> None:
         """Turn until told to end. Not to be cancelled in the middle of a turn: a segment is sealed by one thread."""
         while not await _passed(self._ending, TURN_S):
             self._turning = True
-            self.outcome.turned()
-            self.outcome.retry_held()
-            await self._try("heartbeat", self._heartbeat)
             await self._seal_due()
             await self._try("allowance", self._allowance)
             await self._try("lateness", self._lateness)
             await self._try("left_behind", self._left_behind)
-            await self._try("gauges", self._gauges)
+            await self._try("room", self._room)
             self._turning = False
+
+    async def retry(self) -> None:
+        """Try held partitions again and again, whatever a turn waits for. May be cancelled."""
+        while True:
+            await self.outcome.retry_held()
+            await asyncio.sleep(TURN_S)
 
     def end(self) -> None:
         """End after this turn."""
@@ -111,11 +113,6 @@ class Upkeep:
             _log.warning("upkeep_waits", error=cause, what=what)
             return False
         return True
-
-    async def _heartbeat(self) -> None:
-        if self.clock.monotonic() - self._beat >= self.heartbeat_s:
-            await heartbeat(self.engine, self.segments.daemon.id)
-            self._beat = self.clock.monotonic()
 
     def _due(self) -> list[tuple[Mine, str]]:
         now = self.clock.monotonic()
@@ -176,20 +173,14 @@ class Upkeep:
             metrics.SEGMENTS_SEALED.add(1, reason="takeover")
             _log.warning("taken_over", segment=taken.segment, copy=taken.copy, owner=taken.owner)
 
-    async def _gauges(self) -> None:
-        metrics.INFLIGHT_BYTES.set(self.window.taken)
+    async def _room(self) -> None:
         metrics.OPEN_SEGMENTS.set(sum(1 for _ in self.segments))
-        metrics.LOOP_AGE.set(self.outcome.health.age())
         free = await asyncio.to_thread(self.store.free)
         if free is not None:
             metrics.DISK_FREE.set(free)
             short = free < self.reserve_bytes
             text = f"{free} bytes free where segments are written, {self.reserve_bytes} are wanted" if short else None
             self.outcome.health.set("disk_reserve", text)
-        self.outcome.health.set("broker_away", self.outcome.poller.away)
-        for (topic, partition), lag in self.outcome.poller.lags().items():
-            metrics.LAG.set(lag, topic=topic, partition=str(partition))
-        metrics.READY.set(float(self.outcome.health.ready()))
 
 
 async def _passed(event: asyncio.Event, seconds: float) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from doubles.ingest_live import Live, events, fetched, living, once, rows, until
 from doubles.ingest_run import COMMAND, IngestRun, cut, sent, spread
 
+from consumers.ingest import pulse
 from stream.local import LocalKafka, LocalMariadb
 from stream.transport.embedded import EmbeddedBroker
 
@@ -101,6 +102,30 @@ async def test_the_database_stops_and_starts_while_alerts_come_and_readiness_say
         await until(lambda: "waiting" in live.reasons(), "not ready")
         assert live.ingest.health.alive()
         await asyncio.to_thread(mariadb.start)
+        await counted(run, 200)
+        await until(live.ingest.health.ready, "ready again")
+    assert live.code == 0
+    await check_tiling(run, {0: 100, 1: 100})
+
+
+async def test_a_database_that_is_frozen_costs_readiness_not_life_and_loses_nothing(
+    kafka: LocalKafka, mariadb: LocalMariadb, topic: str, level1_url: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(pulse, "BEAT_S", 0.5)
+    monkeypatch.setattr(pulse, "STALLED_S", 1.0)
+    kafka.create_topic(topic, 2)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    async with living(run, heartbeat_s=0.2) as live:
+        run.send(spread([sent(k) for k in range(1, 101)], 2))
+        await counted(run, 100)
+        mariadb.process.send(signal.SIGSTOP)
+        try:
+            run.send(spread([sent(k) for k in range(101, 201)], 2))
+            await until(lambda: {"heartbeat", "stalled"} <= live.reasons(), "not ready")
+            assert live.ingest.health.alive()
+        finally:
+            mariadb.process.send(signal.SIGCONT)
         await counted(run, 200)
         await until(live.ingest.health.ready, "ready again")
     assert live.code == 0

@@ -162,3 +162,33 @@ async def test_a_ledger_ahead_of_the_log_goes_on_in_a_new_generation_that_reuses
     records = await rows(run.level1, "SELECT stream, kafkaPartition, kafkaOffset FROM level1")
     assert len({tuple(row) for row in records}) == len(records) == 13
     assert {row.topicId.partition("#")[2] for row in await rows(run.level1, "SELECT topicId FROM streams")} == {"", "1"}
+
+
+async def test_a_log_that_has_grown_past_a_ledger_that_lay_ahead_is_not_read_on_but_adopted_by_its_name(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(number, partition=number % 2) for number in range(4)])
+    assert await run.ingest() == 0
+    await execute(
+        run.level1,
+        "UPDATE ledger SET next = 4 WHERE kafkaPartition = 0",
+        "INSERT INTO commits (commitId, daemon, committedAt, records) VALUES (77, '', 0, 0)",
+        "INSERT INTO commit_ranges VALUES (77, 1, 0, 2, 4, 0, 0)",
+    )
+    async with living(run) as live:
+        assert "--ahead 0" in await holds(live, "ledger_ahead")
+        run.send([sent(number, partition=0) for number in range(10, 16)])
+        refused = await call(run, "ledger", "adopt", "1")
+        assert refused.code == 1 and "--ahead" in refused.err
+        assert (await call(run, "ledger", "adopt", "1", "--ahead", "7")).code == 1
+        adopted = await call(run, "ledger", "adopt", "1", "--ahead", "0", "--at", "2", "--json")
+        assert adopted.code == 0, adopted.err
+        assert adopted.json["begins"] == {"0": 2, "1": 2}
+
+        async def rest() -> bool:
+            return await taken(run) == [*range(4), *range(10, 16)]
+
+        await until(rest, "nothing of the new log is left out")
+        await free(live)
+    assert live.code == 0

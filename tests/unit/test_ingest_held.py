@@ -1,0 +1,185 @@
+"""Partitions that are held: what ends a hold, how often it is tried, and where reading starts again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from doubles.scripted_source import ScriptedSource
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.ingest import places as rules
+from consumers.ingest.holds import Holds
+from consumers.ingest.outcome import LONGEST_RETRY_S, RETRY_S, Outcome
+from consumers.ingest.places import LATER, Places
+from consumers.ingest.unknown import UnknownSchemas, Waits, asked
+from stream.clock import ManualClock
+from stream.codec.decoder import Decoder
+from stream.codec.lookup import SchemaAway, SchemaUnknown
+from stream.codec.schema import WriterSchema
+from stream.commit import ledger
+from stream.commit.identity import next_generation
+from stream.errors import Held, SkyburstError, Transient
+from stream.tables.engine import open_engine
+from stream.tables.migrate import migrate
+from stream.transport.source import Partition, PartitionTrouble
+from stream.web.health import Health
+
+A, B, TOPIC = ("t", 0), ("t", 1), ("t", -1)
+SCHEMA = WriterSchema.of('{"type": "record", "name": "r", "fields": [{"name": "a", "type": "int"}]}', 7)
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    one = open_engine(f"sqlite:///{tmp_path}/l1.db")
+    await migrate(one, 20260101, 20261231)
+    yield one
+    await one.dispose()
+
+
+class Schemas:
+    """A source that gives, denies or is away, and counts."""
+
+    def __init__(self) -> None:
+        self.error: SkyburstError | None = SchemaAway("down")
+        self.asked = 0
+
+    def get(self, schema_id: int) -> WriterSchema:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return SCHEMA
+
+
+class Holding:
+    """An outcome whose poller only notes what it is told."""
+
+    def __init__(self, schema_hold_s: float = 30.0) -> None:
+        self.clock, self.schemas = ManualClock(), Schemas()
+        self.holds = Holds(self.clock, Health(self.clock))
+        self.resumed: list[Partition] = []
+        self.numbers = {"t": 1}
+        poller: Any = SimpleNamespace(resume=self.resumed.extend, hold=lambda _: None, ended=frozenset())
+        decoder = Decoder(self.schemas, ["a"])
+        preparer: Any = SimpleNamespace(numbers=self.numbers, decoder=decoder, unknown=UnknownSchemas(3))
+        nothing: Any = None
+        self.outcome = Outcome(
+            poller=poller,
+            committer=nothing,
+            preparer=preparer,
+            holds=self.holds,
+            health=Health(self.clock),
+            clock=self.clock,
+            allowance=nothing,
+            lateness=nothing,
+            schema_hold_s=schema_hold_s,
+        )
+
+    async def later(self, seconds: float) -> list[Partition]:
+        """What is resumed after `seconds`."""
+        self.clock.advance(seconds)
+        self.resumed.clear()
+        await self.outcome.retry_held()
+        return list(self.resumed)
+
+
+def places(engine: AsyncEngine, holds: Holds) -> Places:
+    return Places(
+        asyncio.get_running_loop(), engine, holds, tell=lambda _: None, start="earliest", numbers={}, streams={}
+    )
+
+
+async def of(one: Places, source: ScriptedSource, *parts: Partition) -> dict[Partition, int]:
+    return dict(await asyncio.to_thread(one.of, source, parts))
+
+
+async def test_a_ledger_found_ahead_of_its_log_stays_held_until_a_new_generation_begins(engine: AsyncEngine) -> None:
+    one, source = Holding(), ScriptedSource(bounds={A: (0, 99), B: (0, 99)})
+    begun = places(engine, one.holds)
+    begun.numbers = one.numbers
+    assert await of(begun, source, A, B) == {A: 0, B: 0}
+    one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7))])
+    assert await one.later(RETRY_S) == [A]
+    assert await of(begun, source, A, B) == {B: 0}, "though the log has grown past the ledger"
+    assert A in one.holds
+    one.outcome.unassigned([A])
+    assert A not in one.holds
+    assert await of(begun, source, A) == {} and A in one.holds, "given back by the group"
+    number, _ = await next_generation(engine, source.stream_of("t"))
+    await ledger.begin(engine, {(number, 0): 3})
+    assert await one.later(RETRY_S) == [A]
+    assert await of(begun, source, A) == {A: 3}
+
+
+async def test_a_topic_held_as_a_whole_is_free_once_the_broker_tells_it_again(engine: AsyncEngine) -> None:
+    one = Holding()
+    source = ScriptedSource(gone=Held("topic_gone", "not there"))
+    begun = places(engine, one.holds)
+    one.outcome.troubled([PartitionTrouble("t", -1, "topic_gone", "not there")])
+    assert await one.later(RETRY_S) == [TOPIC]
+    assert await of(begun, source, TOPIC) == {} and TOPIC in one.holds
+    source.gone = None
+    assert await one.later(RETRY_S) == [TOPIC]
+    assert await of(begun, source, TOPIC) == {} and len(one.holds) == 0
+
+
+async def test_a_partition_without_a_leader_is_left_for_later_and_the_others_begin(engine: AsyncEngine) -> None:
+    one, source = Holding(), ScriptedSource(bounds={A: (2, 5), B: (3, 5)}, silent={A})
+    begun = places(engine, one.holds)
+    assert await of(begun, source, A, B) == {A: LATER, B: 3}
+    assert A not in one.holds
+    source.silent.clear()
+    assert await of(begun, source, A) == {A: 2}
+
+
+async def test_a_ledger_that_does_not_answer_is_not_waited_for_without_end(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(rules, "PLACES_S", 0.01)
+    monkeypatch.setattr(rules, "newest_generation", silent)
+    with pytest.raises(Transient) as caught:
+        await of(places(engine, Holding().holds), ScriptedSource(), A)
+    assert caught.value.code == "level1_away"
+
+
+async def test_what_waits_for_a_schema_is_read_again_only_once_it_is_there_and_asked_for_less_and_less() -> None:
+    one = Holding()
+    one.outcome.waits({A: Waits(5, 7, SchemaAway("down"), True)})
+    asked_at = []
+    for second in range(1, 61):
+        before = one.schemas.asked
+        assert await one.later(1.0) == []
+        if one.schemas.asked > before:
+            asked_at.append(second)
+    assert asked_at[:3] == [1, 2, 3] and max(b - a for a, b in pairwise(asked_at)) == 10
+    assert A in one.holds
+    one.schemas.error = None
+    assert await one.later(LONGEST_RETRY_S) == [A]
+
+
+async def test_a_schema_that_stays_denied_is_given_up_and_a_run_of_them_is_not() -> None:
+    one = Holding(schema_hold_s=4.0)
+    one.schemas.error = SchemaUnknown(7, "here")
+    one.outcome.waits({A: Waits(5, 7, SchemaUnknown(7, "here"), True)})
+    assert [await one.later(1.0) for _ in range(4)] == [[], [], [], [A]]
+    one.outcome.waits({A: Waits(9, 7, Held("schema_run", "3 in a row"), True)})
+    assert [await one.later(10.0) for _ in range(3)] == [[], [], []]
+    assert {hold.code for _, hold in one.holds.items()} == {"schema_run"}
+    one.schemas.error = None
+    assert await one.later(10.0) == [A]
+
+
+def test_a_schema_is_asked_for_by_its_id_alone() -> None:
+    schemas = Schemas()
+    decoder = Decoder(schemas, ["a"])
+    assert isinstance(asked(decoder, 7), SchemaAway)
+    schemas.error = None
+    assert asked(decoder, 7) is None
