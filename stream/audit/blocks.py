@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
 import fastavro
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from stream.audit.containers import Header, read_header
 from stream.audit.files import File
 from stream.audit.notes import Damaged, Note
 
@@ -100,14 +101,14 @@ class DataFile:
         for guess in (_HEADER, _LARGEST_HEADER):
             self._feed.load(0, file.read(0, min(length, guess)))
             try:
-                self._reader = fastavro.block_reader(cast(IO[bytes], self._feed))
-                self.head = _parse(self._reader.metadata, self._feed.tell())
+                header = read_header(cast(IO[bytes], self._feed))
+                self.head = _parse(header, self._feed.tell())
                 break
             except Exception as error:  # whatever fastavro raises on bytes that are no header
                 if guess == _LARGEST_HEADER or length <= _HEADER:
                     raise Damaged(f"the file has no segment's header: {error!r}"[:300]) from error
-        self._header = file.read(0, self.head.length)
-        self._digest = xxh3_128(self._header)
+        self._plain = header.plain
+        self._digest = xxh3_128(file.read(0, self.head.length))
         self.at = self.head.length
 
     def blocks(self, note: Note) -> Iterator[Inflated]:
@@ -129,7 +130,7 @@ class DataFile:
         if xxh3_128_hexdigest(data) != note.digest:
             raise Damaged(f"bytes {note.start} to {note.end} of commit {note.commit} do not have their digest")
         if self._reader is None:
-            self._feed.load(0, self._header)
+            self._feed.load(0, self._plain)
             self._reader = fastavro.block_reader(cast(IO[bytes], self._feed))
         self._feed.load(note.start, data)
         try:
@@ -145,11 +146,11 @@ class DataFile:
         return bytes(self._digest.digest())
 
 
-def _parse(meta: Mapping[str, str], length: int) -> Head:
+def _parse(header: Header, length: int) -> Head:
     def text(key: str) -> str:
-        return meta[f"skyburst.{key}"]
+        return header.text(f"skyburst.{key}")
 
-    named = "skyburst.topic" in meta
+    named = "skyburst.topic" in header.meta
     return Head(
         number=int(text("number")),
         kind=text("kind"),
@@ -158,10 +159,10 @@ def _parse(meta: Mapping[str, str], length: int) -> Head:
         survey=text("survey"),
         night=int(text("night")),
         fingerprint=text("fingerprint"),
-        schema_id=int(text("schemaId")) if "skyburst.schemaId" in meta else None,
+        schema_id=int(text("schemaId")) if "skyburst.schemaId" in header.meta else None,
         survey_digest=text("surveyDigest"),
         prefix=b64decode(text("prefix"), validate=True),
-        schema=meta["avro.schema"],
+        schema=header.text("avro.schema"),
         version=text("version"),
         instance=text("instance"),
         length=length,

@@ -113,9 +113,12 @@ class Packets:
         try:
             for block in self._source.blocks(note):
                 self._findings.counts["blocks"] += 1
-                for one, datum in self._datums(block, by_block.pop(block.offset, [])):
-                    for part, decoded in enumerate(self._packet(datum, one, kept)):
-                        found[block.offset, one["slot"], part] = decoded
+                for mine, datum in self._datums(block, by_block.pop(block.offset, [])):
+                    alerts = self._packet(datum, mine[0], kept)
+                    if alerts is not None:
+                        self._parts(mine, len(alerts))
+                        place = block.offset, mine[0]["slot"]
+                        found |= {(*place, part): each for part, each in enumerate(alerts) if each is not None}
         except Damaged as error:
             self._damage(f"{error}; it holds {_some(listed)}")
         else:
@@ -129,22 +132,32 @@ class Packets:
         self._findings.add(4, "packet_damaged", what, f"segment {self._row.segment}, {self._row.dataName}")
         self.damaged = True
 
-    def _datums(self, block: Inflated, rows: _Rows) -> Iterator[tuple[dict[str, Any], memoryview]]:
-        """Each datum of a block with its (first) index row; they must lie one behind the other."""
-        first = {one["slot"]: one for one in sorted(rows, key=lambda one: -one["part"])}
+    def _parts(self, mine: _Rows, alerts: int) -> None:
+        """The index must have a row for each alert of a packet, and none more."""
+        parts = [one["part"] for one in mine]
+        if parts != list(range(alerts)):
+            text = f"the message of {_some(mine[:1])} has {alerts} alerts, the index rows of its parts {parts}"
+            self._findings.add(5, "index_damaged", text, f"segment {self._row.segment}, {self._row.indexName}")
+
+    def _datums(self, block: Inflated, rows: _Rows) -> Iterator[tuple[_Rows, memoryview]]:
+        """Each datum of a block with its index rows, in the order of parts; datums lie one behind the other."""
+        by_slot: defaultdict[int, _Rows] = defaultdict(list)
+        for one in sorted(rows, key=lambda one: one["part"]):
+            by_slot[one["slot"]].append(one)
         at = 0
         for slot in range(block.count):
-            one = first.get(slot)
-            if one is None or one["datumStart"] != at:
+            mine = by_slot[slot]
+            if not mine or mine[0]["datumStart"] != at:
                 self._damage(f"the index does not say where datum {slot} of the block at byte {block.offset} lies")
                 return
-            yield one, memoryview(block.data)[at : at + one["datumSize"]]
-            at += one["datumSize"]
-        if at != len(block.data) or len(first) != block.count:
+            size = mine[0]["datumSize"]
+            yield mine, memoryview(block.data)[at : at + size]
+            at += size
+        if at != len(block.data) or len(by_slot) != block.count:
             self._damage(f"the block at byte {block.offset} holds other datums than the index says")
 
-    def _packet(self, datum: memoryview, one: dict[str, Any], kept: list[Any]) -> Sequence[Decoded]:
-        """What is wanted of each alert in a packet; nothing where the packet is damaged."""
+    def _packet(self, datum: memoryview, one: dict[str, Any], kept: list[Any]) -> Sequence[Decoded | None] | None:
+        """What is wanted of each alert in a packet (None: nothing is); None where the packet is damaged."""
         packet: Any = datum
         value: Any = datum
         if self._schema is not None:
@@ -152,12 +165,12 @@ class Packets:
                 packet = fastavro.schemaless_reader(io.BytesIO(datum), self._schema, None)
             except Exception as error:  # whatever fastavro raises on bytes that are no datum
                 self._damage(f"{_some([one])} cannot be decoded: {error!r}"[:300])
-                return ()
+                return None
             value = packet if isinstance(packet, bytes) else packet["value"]
         self._findings.counts["packets"] += 1
         if xxh3_128_digest(value) != one["digest"]:
             self._damage(f"the packet of {_some([one])} does not have its digest")
-            return ()
+            return None
         self._keep(value, one, kept)
         if self._kind == "quarantine":
             names = tuple(sorted(packet))
@@ -178,17 +191,17 @@ class Packets:
         row = (stream, partition, offset, self._row.segment, whole.digest(), rest_digest(one["key"], headers))
         kept.append((*row, one["timestamp"]))
 
-    def _fields(self, packet: Any, one: dict[str, Any]) -> Sequence[Decoded]:
-        if self._survey is None:
-            return ()
+    def _fields(self, packet: Any, one: dict[str, Any]) -> Sequence[Decoded | None] | None:
         try:
             if self._decoder is not None:
-                return [(self._decoder.paths, self._decoder.datum(packet))]
-            paths, records = message_fields(packet, self._survey)
-            return [(paths, record) for record in records]
+                return [(self._decoder.slots, self._decoder.datum(packet))]
+            if self._kind != "raw":
+                return [None]
+            slots, records = message_fields(packet, self._survey.paths if self._survey else frozenset())
+            return [(slots, record) if self._survey else None for record in records]
         except Damaged as error:
             self._damage(f"{_some([one])}: {error}")
-            return ()
+            return None
 
 
 def _kept_whole(kind: str, schema: str) -> Any:

@@ -108,13 +108,13 @@ class Alerts:
         values: list[dict[str, Any] | None] = [None] * len(rows)
         if self.survey is None:
             return values
-        groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
         for at, seen in enumerate(rows):
             if seen.decoded is not None:
                 groups[seen.decoded[0]].append(at)
-        for paths, mine in groups.items():
+        for slots, mine in groups.items():
             fields = [each[1] for at in mine if (each := rows[at].decoded) is not None]
-            columns, refused = level1_columns(self.survey, paths, fields)
+            columns, refused = level1_columns(self.survey, slots, fields)
             bad = {refusal.row: refusal for refusal in refused}
             for k, (at, value) in enumerate(zip(mine, rows_of(columns), strict=True)):
                 if k in bad:

@@ -13,8 +13,8 @@ from stream.alert import Header, Level1Column
 Record = tuple[int, int, int]
 """Stream number, partition and offset."""
 
-Decoded = tuple[tuple[str, ...], tuple[Any, ...]]
-"""Names of fields, and their values."""
+Decoded = tuple[tuple[Any, ...], tuple[Any, ...]]
+"""Fields, and their values: slots of a decoder, or names."""
 
 
 @dataclass(frozen=True, slots=True)

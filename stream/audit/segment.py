@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from stream.alert import Stream
 from stream.audit.aside import Quarantined
 from stream.audit.blocks import DataFile, Head
-from stream.audit.derive import fingerprint_of
 from stream.audit.files import Absent, File, Files, Unreadable, digest_of
 from stream.audit.findings import Findings
 from stream.audit.indexes import read_index
@@ -16,6 +15,7 @@ from stream.audit.notes import Damaged
 from stream.audit.packets import Packets
 from stream.audit.places import Places
 from stream.audit.rows import Alerts
+from stream.audit.schema import fingerprint_of
 from stream.audit.scratch import Scratch
 from stream.audit.stored import Ledger, Place, Row, Stored
 from stream.survey import Survey

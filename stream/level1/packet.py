@@ -13,9 +13,9 @@ import fastavro
 from fastavro.types import Schema
 
 from stream.alert import RecordId
-from stream.alertdb.container import encode_header, varint
+from stream.alertdb.container import encode_header, parse_header, varint
 from stream.alertdb.header import Kind
-from stream.errors import Poison
+from stream.errors import Held, Poison
 
 Standing = Literal["first", "repeated", "conflict", "quarantined"]
 
@@ -80,10 +80,8 @@ class Packet:
             text = f"the packet is in quarantine ({place.code}: {place.reason})"
             raise Poison("quarantined", text, "take its message with --format wire")
         if self.kind == "raw":
-            records = list(fastavro.reader(io.BytesIO(self.datum)))
-            return dict(records[self.place.part])  # type: ignore[arg-type]
-        found = fastavro.schemaless_reader(io.BytesIO(self.datum), _parsed(self.schema_text), None)
-        return dict(found)  # type: ignore[arg-type]
+            return _record(self.datum, self.place.part)
+        return _decoded(io.BytesIO(self.datum), self.schema_text)
 
     def avro_file(self) -> bytes:
         """An Avro object container file with this packet alone, its datum byte for byte, or the message that is one."""
@@ -94,15 +92,36 @@ class Packet:
         return b"".join((header, varint(1), varint(len(self.datum)), self.datum, sync))
 
 
+def _record(message: bytes, part: int) -> dict[str, Any]:
+    """A record of a container file; fastavro reads the blocks, under a header without a schema to stumble at."""
+    header = parse_header(message)
+    codec, schema = (header.metadata.get(f"avro.{name}", b"null") for name in ("codec", "schema"))
+    plain = encode_header({"avro.schema": b'"bytes"', "avro.codec": codec}, header.sync)
+    blocks: Any = fastavro.block_reader(io.BytesIO(plain + message[header.length :]))
+    for block in blocks:
+        if part < block.num_records:
+            for _ in range(part):
+                _decoded(block.bytes_, schema.decode())
+            return _decoded(block.bytes_, schema.decode())
+        part -= block.num_records
+    raise Held("segment_damaged", f"the message ends {part + 1} records before the one of the alert")
+
+
+def _decoded(file: io.BytesIO, schema: str) -> dict[str, Any]:
+    found = fastavro.schemaless_reader(file, _parsed(schema), None)
+    return dict(found)  # type: ignore[arg-type]
+
+
 @lru_cache(maxsize=32)
 def _parsed(text: str) -> Schema:
     return fastavro.parse_schema(_bare(json.loads(text)))
 
 
 def _bare(schema: Any) -> Any:
-    """`schema` without logical types: fastavro refuses times that Python cannot hold."""
+    """`schema` without logical types, since fastavro refuses times that Python cannot hold, and without defaults, which
+    it refuses where they do not fit."""
     if isinstance(schema, dict):
-        return {key: _bare(value) for key, value in schema.items() if key != "logicalType"}
+        return {key: _bare(value) for key, value in schema.items() if key not in ("logicalType", "default")}
     if isinstance(schema, list):
         return [_bare(item) for item in schema]
     return schema
