@@ -22,7 +22,8 @@ CREATE TABLE part (
     dataEnd INTEGER, indexEnd INTEGER
 );
 CREATE TABLE span (commitId INTEGER, stream INTEGER, partition INTEGER, low INTEGER, high INTEGER);
-CREATE TABLE first (stream INTEGER, partition INTEGER, low INTEGER);
+CREATE TABLE begun (stream INTEGER, partition INTEGER, low INTEGER);
+CREATE TABLE first (stream INTEGER, partition INTEGER, low INTEGER, told INTEGER);
 CREATE TABLE planned (step INTEGER PRIMARY KEY, commitId INTEGER, ranges TEXT);
 CREATE TABLE state (commitId INTEGER PRIMARY KEY, sure INTEGER, aside INTEGER, taken INTEGER);
 """
@@ -94,6 +95,7 @@ class Catalogue:
             if new.rowcount == 1:
                 spans = [(note.commit, r.stream, r.partition, r.start, r.end) for r in note.ranges]
                 self._base.executemany("INSERT INTO span VALUES (?, ?, ?, ?, ?)", spans)
+                self._base.executemany("INSERT INTO begun VALUES (?, ?, ?)", note.begins)
             row = (part.messages, part.aside, part.sure, part.data_end, part.index_end)
             self._base.execute(
                 "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (note.commit, part.segment, part.ordinal, *row)
@@ -127,7 +129,9 @@ class Catalogue:
             else:
                 torn += 1
         # Also those that are left out tell where a partition begins.
-        self._base.execute("INSERT INTO first SELECT stream, partition, min(low) FROM span GROUP BY stream, partition")
+        self._base.execute("INSERT INTO first SELECT stream, partition, min(low), 0 FROM span GROUP BY 1, 2")
+        begun = "(SELECT min(low) FROM begun b WHERE b.stream = first.stream AND b.partition = first.partition)"
+        self._base.execute(f"UPDATE first SET low = {begun}, told = 1 WHERE {begun} <= low")  # noqa: S608 (our own words)
         self._base.execute("DELETE FROM span WHERE commitId NOT IN (SELECT commitId FROM state)")
         return torn
 
@@ -165,6 +169,11 @@ class Catalogue:
     def places(self) -> list[tuple[Place, int]]:
         """Every partition with the first offset that any commit took, whole or not."""
         query = "SELECT stream, partition, low FROM first ORDER BY stream, partition"
+        return [((stream, partition), low) for stream, partition, low in self._base.execute(query)]
+
+    def untold(self) -> list[tuple[Place, int]]:
+        """Partitions that begin behind offset 0 though no file tells that the ledger began there."""
+        query = "SELECT stream, partition, low FROM first WHERE low > 0 AND told = 0 ORDER BY stream, partition"
         return [((stream, partition), low) for stream, partition, low in self._base.execute(query)]
 
     def reaching(self, place: Place, at: int) -> list[Span]:

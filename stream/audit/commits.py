@@ -9,13 +9,15 @@ from typing import Any
 
 from stream.audit.findings import Findings
 from stream.audit.notes import Note, shared_note
+from stream.audit.places import Places
 from stream.audit.scratch import Scratch
 from stream.audit.stored import Ledger, Place, Row, Stored
 
 _KINDS = {"new": "new", "repeated": "repeated", "conflict": "conflicts", "quarantined": "quarantined"}
 _LIFTED = "lifted"
 """A record that left quarantine: one less of those that were put there."""
-_RECENT_S = 60.0
+RECENT_S = 60.0
+"""By so much the clocks of daemons may be wrong."""
 Bounds = tuple[int, int, int, int]
 """Stream, partition, start, end."""
 
@@ -42,6 +44,7 @@ class Commits:
     scratch: Scratch
     findings: Findings
     ledger: Ledger
+    places: Places
     gaps: Collection[Bounds]
     first: Mapping[Place, int]
     elsewhere: Collection[int] | None
@@ -94,7 +97,7 @@ class Commits:
                 continue
             if mine and all(self._retired(r) for r in mine):
                 continue
-            if not mine and row.committedAt > self.began - _RECENT_S:
+            if not mine and row.committedAt > self.began - RECENT_S:
                 continue
             text = f"no segment tells of it; it took {_said(mine)}"
             self.findings.add(3, "commit_unfiled", text, f"commit {row.commitId}")
@@ -146,7 +149,10 @@ class Commits:
         )
 
     def _whole(self, note: Note, batches: Sequence[tuple[Any, ...]]) -> bool:
-        """Whether all parts of a commit were read; a part that should have been and was not is a finding."""
+        """Whether all parts of a commit were read; a part that should have been and was not is a finding.
+
+        One that came after its segment was read is in flight.
+        """
         seen = Counter({segment: messages for _, segment, messages in batches})
         missing = [part for part in note.parts if part[0] not in seen]
         for segment, messages in note.parts:
@@ -154,7 +160,8 @@ class Commits:
                 text = f"its part there has {seen[segment]} messages, the commit says {messages}"
                 self.findings.add(3, "commit_counts", text, f"commit {note.commit}, segment {segment}")
         for segment, messages in missing:
-            if self.elsewhere is not None and segment not in self.elsewhere:
+            read = self.elsewhere is not None and segment not in self.elsewhere
+            if read and note.commit not in self.places.of(segment).commits:
                 text = f"its part of {messages} messages is not there"
                 self.findings.add(4, "commit_counts", text, f"commit {note.commit}, segment {segment}")
         return not missing

@@ -12,7 +12,7 @@ import obstore
 from obstore import exceptions
 from xxhash import xxh3_128
 
-from stream.errors import Fatal, Transient
+from stream.errors import Fatal, Transient, Wrong
 
 PIECE = 4 << 20
 _NAME = re.compile(r"\d{8}/\d{1,19}-[0-9a-f]{16}\.(avro|arrows|parquet|retired)")
@@ -148,11 +148,18 @@ def open_files(setting: str) -> Files:
 
     Raises
     ------
+    Wrong
+        ``setting``: there is no such kind of store.
     Transient
         ``store_away``.
     """
     if "://" not in setting:
         return FolderFiles(Path(setting))
+    try:
+        obstore.parse_scheme(setting)
+    except (exceptions.BaseError, ValueError) as error:
+        advice = "write a folder, or an object store's URL such as s3://bucket/prefix"
+        raise Wrong("setting", f"alertdb: {_line(error)}", advice) from error
     try:
         return ObjectFiles(obstore.store.from_url(setting))
     except (exceptions.BaseError, ValueError, OSError) as error:
@@ -185,8 +192,12 @@ def _ours(name: str) -> str:
     return name
 
 
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def _trouble(name: str, error: Exception) -> Transient | Fatal:
-    text = f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    text = f"{name}: {_line(error)}"
     refused = (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
     if isinstance(error, refused):
         return Fatal("store_refused", text, "give this user the right to read there")

@@ -24,6 +24,7 @@ INVARIANTS: Mapping[int, str] = {
 }
 
 ADVICE: Mapping[str, str] = {
+    "chunk_differs": "set the stripes and sub-stripes that ingest had; if they are set, `skyburst level1 rebuild`",
     "commit_counts": "look for the part that is missing; `skyburst level1 rebuild` counts again from the files",
     "commit_differs": "the files say what was committed: `skyburst level1 rebuild` into an empty database",
     "commit_unfiled": "no segment tells of it and a rebuild would not have it: look for a segment that is missing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from stream.alert import Stream
 from stream.alertdb.segment import Sealed
@@ -13,22 +14,58 @@ from stream.errors import Held
 from stream.survey import Survey
 
 Row = dict[str, object]
-Surveys = Mapping[str, tuple[Survey, int]]
-"""Survey files by name, each with the survey's number."""
 
 
-def numbered(lying: Lying, survey_files: Mapping[str, Survey]) -> dict[str, tuple[Survey, int]]:
-    """The surveys of all segments with their numbers, as the commits tell them.
+@dataclass(frozen=True, slots=True)
+class Surveys:
+    """The surveys of a store, and the files by which their values are made.
 
-    Raises
-    ------
-    Held
-        ``rebuild_survey``: the file of one of them is not at hand.
+    Attributes
+    ----------
+    numbers
+        By name, as the commits tell them.
+    files
+        Those at hand, by digest, the strongest of a name last.
+    other
+        Whether a file of the same name may stand for one that is not at hand.
     """
-    numbers = {found.head.survey: part.note.survey for found in lying.segments.values() for part in found.parts[:1]}
-    if unknown := sorted(name for name in numbers if name not in survey_files):
-        raise Held("rebuild_survey", f"there is no survey file for {', '.join(unknown)}", "give it with --survey")
-    return {name: (survey_files[name], number) for name, number in sorted(numbers.items())}
+
+    numbers: Mapping[str, int]
+    files: Mapping[str, Survey]
+    other: bool = False
+
+    def file(self, name: str, digest: str) -> Survey:
+        """The survey file that was used, or the one that stands for it.
+
+        Raises
+        ------
+        Held
+            ``rebuild_survey``: there is none.
+        """
+        found = self.files.get(digest)
+        if found is not None and found.name == name:
+            return found
+        if self.other:
+            return newest(self.files, name)
+        advice = "give the one that was used with --survey-file, or say --other-survey to make values by another one"
+        raise Held("rebuild_survey", f"there is no survey file for {name} with the digest {digest}", advice)
+
+
+def newest(survey_files: Mapping[str, Survey], name: str) -> Survey:
+    """Of the survey files at hand the strongest of a name; raises Held ``rebuild_survey``."""
+    if mine := [survey for survey in survey_files.values() if survey.name == name]:
+        return mine[-1]
+    raise Held("rebuild_survey", f"there is no survey file for {name}", "give it with --survey-file")
+
+
+def surveys_of(lying: Lying, survey_files: Mapping[str, Survey], other: bool) -> Surveys:
+    """The surveys of all segments; raises as `Surveys.file`."""
+    found = sorted(lying.segments.values(), key=lambda found: found.head.survey)
+    surveys = Surveys({f.head.survey: part.note.survey for f in found for part in f.parts[:1]}, survey_files, other)
+    for each in found:
+        for digest in {part.note.survey_digest or each.head.survey_digest for part in each.parts}:
+            surveys.file(each.head.survey, digest)
+    return surveys
 
 
 def survey_rows(lying: Lying, surveys: Surveys) -> list[Row]:
@@ -38,7 +75,10 @@ def survey_rows(lying: Lying, surveys: Surveys) -> list[Row]:
         for part in found.parts[-1:]:
             told = (part.note.at, part.note.survey_digest or found.head.survey_digest)
             last[found.head.survey] = max(told, last.get(found.head.survey, told))
-    return [{"survey": number, "name": name, "digest": last[name][1]} for name, (_, number) in surveys.items()]
+    return [
+        {"survey": number, "name": name, "digest": surveys.file(name, last[name][1]).digest}
+        for name, number in surveys.numbers.items()
+    ]
 
 
 def stream_rows(lying: Lying) -> list[Row]:
@@ -62,7 +102,7 @@ def segment_rows(
     rows: list[Row] = []
     for number, files in sealed.items():
         found = lying.segments[number]
-        row = _row(found, surveys[found.head.survey][1]) | sealed_values(files)
+        row = _row(found, surveys.numbers[found.head.survey]) | sealed_values(files)
         rows.append(row | {"segment": number, "records": messages.get(number, 0)})
         if files.number != number:
             rows.append(row | {"segment": files.number, "state": "copy", "copyOf": number, "records": 0})

@@ -23,7 +23,7 @@ from stream.alertdb.store import SegmentStore
 from stream.audit.catalogue import Catalogue
 from stream.audit.files import Files
 from stream.audit.found import Lying, look
-from stream.audit.headers import as_it_is, numbered, segment_rows, stream_rows, survey_rows
+from stream.audit.headers import Surveys, as_it_is, newest, segment_rows, stream_rows, survey_rows, surveys_of
 from stream.audit.notes import Range
 from stream.audit.order import Gap, Order, Take
 from stream.audit.stored import Place
@@ -53,11 +53,20 @@ TOGETHER = 20
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What an operator says about gaps: those that are accepted, why, and whether to stop at others."""
+    """What an operator says.
+
+    Attributes
+    ----------
+    accepted, reason, stop
+        Gaps that are accepted, why, and whether to stop at others.
+    other_survey
+        Whether values may be made by a survey file that is not the one that was used.
+    """
 
     accepted: tuple[Gap, ...] = ()
     reason: str = ""
     stop: bool = False
+    other_survey: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,9 @@ class Rebuilt:
         Commits that lack a part, or whose bytes are damaged.
     gaps
         Gaps at which it stopped.
+    begins
+        Partitions that begin behind offset 0 with no file that tells so: whether a segment before is lost, only the
+        topic and its retention can say.
     damaged
         What is wrong with files, in words.
     """
@@ -83,6 +95,7 @@ class Rebuilt:
     left_out: int
     torn: int
     gaps: tuple[Gap, ...]
+    begins: tuple[tuple[Place, int], ...]
     damaged: tuple[str, ...]
     instance: str
 
@@ -98,7 +111,7 @@ class Rebuild:
     store, files
         The AlertDB, for copying and for reading.
     survey_files
-        The survey files at hand, by name.
+        The survey files at hand, by digest, the strongest of a name last.
     layout
         How ingest cut the sky.
     say
@@ -123,8 +136,9 @@ class Rebuild:
         SkyburstError
             ``rebuild_not_empty``.
         Held
-            ``rebuild_gap``: commits lie beyond a gap; nothing was written. ``rebuild_refused``, ``rebuild_layout``,
-            ``rebuild_survey``: the database is left unfinished, and no daemon runs on it.
+            ``rebuild_survey``: a survey file that was used is not at hand; ``rebuild_gap``: commits lie beyond a gap;
+            nothing was written. ``rebuild_refused``, ``rebuild_layout``: the database is left unfinished, and no daemon
+            runs on it.
         """
         with translated():
             async with self.engine.connect() as connection:
@@ -133,10 +147,14 @@ class Rebuild:
                 limit = await statement_limit(connection)
         lying = look(self.files, self.store.appends)
         self.say(f"{len(lying.segments)} segments read")
+        surveys = surveys_of(lying, self.survey_files, self.word.other_survey)
         with Catalogue() as catalogue:
             torn, gaps, ends = self._order(catalogue, lying)
+            begins = tuple(catalogue.untold())
+            for (stream, partition), low in begins:
+                text = f"stream {stream}, partition {partition} begins at offset {low}, and no file tells that it did"
+                self.say(f"{text}: is a segment before it missing?")
             names = self._seal_open(catalogue, lying)
-            surveys = numbered(lying, self.survey_files)
             with translated():
                 async with self.engine.begin() as connection:
                     instance = await renew_instance(connection)
@@ -161,6 +179,7 @@ class Rebuild:
                 left_out=catalogue.left_out(),
                 torn=torn,
                 gaps=gaps,
+                begins=begins,
                 damaged=tuple(lying.damaged),
                 instance=instance,
             )
@@ -214,9 +233,7 @@ class Rebuild:
         """The files of each segment, copies included."""
         return {n: self._copies.get(n) or as_it_is(lying.segments[n], self.files) for n in names}
 
-    async def _take(
-        self, catalogue: Catalogue, taking: Taking, surveys: Mapping[str, tuple[Survey, int]], limit: int
-    ) -> int:
+    async def _take(self, catalogue: Catalogue, taking: Taking, surveys: Surveys, limit: int) -> int:
         taken = 0
         waiting: list[tuple[int, Sequence[Range]]] = []
         for commit, ranges in catalogue.planned():
@@ -243,9 +260,10 @@ class Rebuild:
                     done += await taking.take(connection, catalogue.note(commit), ranges)
         return done
 
-    async def _gap(self, gap: Range, surveys: Mapping[str, tuple[Survey, int]], limit: int) -> None:
+    async def _gap(self, gap: Range, surveys: Surveys, limit: int) -> None:
         """Move over an accepted gap as an operator's verb does, so that the files tell of it, too."""
-        survey, number = next(iter(surveys.values()))
+        name, number = next(iter(surveys.numbers.items()))
+        survey = newest(self.survey_files, name)
         daemon = await Daemon.start(self.engine)
         segments = OpenSegments(self.store, daemon, self.clock)
         committer = Committer(

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stream.alert import Level1Column
 from stream.audit.blocks import DataFile, Head
 from stream.audit.files import Absent, Files
+from stream.audit.headers import newest
 from stream.audit.messages import Batch, Messages
 from stream.audit.remake import Maker
 from stream.errors import Held, Wrong
@@ -39,6 +40,9 @@ class Refill:
 
     Attributes
     ----------
+    survey_files
+        Those at hand, by digest. A column that came later is in no file that was used before, so the strongest of a
+        survey's name counts.
     columns
         Names, of those that `refillable` gives.
     """
@@ -103,9 +107,7 @@ class Refill:
             head: Head = DataFile(file, row.dataLength).head
         finally:
             file.close()
-        if head.survey not in self.survey_files:
-            raise Held("rebuild_survey", f"there is no survey file for {head.survey}", "give it with --survey")
-        return Maker.of(head, self.survey_files[head.survey], row.survey, self.layout)
+        return Maker.of(head, newest(self.survey_files, head.survey), row.survey, self.layout)
 
     async def _fill(self, maker: Maker, batch: Batch) -> None:
         made = maker.columns(batch, batch.rows)

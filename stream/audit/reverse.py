@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from stream.audit.commits import RECENT_S
 from stream.audit.findings import Findings
-from stream.audit.places import Places
+from stream.audit.notes import shared_note
+from stream.audit.places import Lies, Places
 from stream.audit.scratch import Scratch
-from stream.audit.seen import record_text
+from stream.audit.seen import Record, record_text
 from stream.audit.stored import Ledger, Row, Stored
 from stream.tables.model import table
 
 PAGE = 20_000
-LOOKED_AT = 2000
-"""Rows of one segment that are looked up one by one, where its count does not fit."""
+MOST = 2000
+"""Findings in one segment and table after which no more are looked for there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +112,22 @@ class Reverse:
 
     def _look(self, name: str, segment: int) -> None:
         rows = table(name)
-        looked = 0
+        found = 0
         for clause in self._pages(name):
             query = sa.select(rows).where(clause, self._judged(name), rows.c.segment == segment)
-            for row in self.stored.all(query):
-                looked += 1
-                if looked > LOOKED_AT:
+            page = self.stored.all(query)
+            # Read after the rows: whatever published them is there.
+            lying = self.places.of(segment).rows
+            for row in page:
+                there = lying.get((row.blockOffset, row.slot), [])
+                if not _confirmed(name, row, there) and self._is_there(name, row):
+                    self._unpublished(name, row, there)
+                    found += 1
+                if found == MOST:
                     return
-                self._one(name, row)
 
-    def _one(self, name: str, row: Row) -> None:
+    def _unpublished(self, name: str, row: Row, there: Sequence[Lies]) -> None:
         record = (row.stream, row.kafkaPartition, row.kafkaOffset)
-        there = self.places.at(row.segment, row.blockOffset, row.slot)
-        if (record, row.diaSourceId) in there or (name == "quarantine" and record in {each for each, _ in there}):
-            return
-        fresh = self._again(name, row)
-        if fresh is None or not self._published(fresh):
-            return
         where = f"{record_text(record)} in segment {row.segment}, block {row.blockOffset}, slot {row.slot}"
         if name == "quarantine":
             self.findings.add(7, "quarantine_lost", f"the packet of its row is not there; {_said(there)}", where)
@@ -134,31 +135,39 @@ class Reverse:
         text = f"{name} has a row of id {row.diaSourceId} that nothing published there; {_said(there)}"
         self.findings.add(5 if name == "level1" else 6, "row_unpublished", text, where)
 
-    def _again(self, name: str, row: Row) -> Row | None:
-        """The row as it is now; None where it has gone or was changed meanwhile."""
+    def _is_there(self, name: str, row: Row) -> bool:
+        """Whether the row is still there as it was."""
         rows = table(name)
         key = [column == getattr(row, column.name) for column in rows.primary_key.columns]
         found = self.stored.all(sa.select(rows).where(*key))
-        return found[0] if found and found[0] == row else None
-
-    def _published(self, row: Row) -> bool:
-        """Whether its commit is judged; one that re-drove records may be newer than the files that were read."""
-        commits = self.stored.of_commits("commits", [row.commitId])
-        return not commits or commits[0].committedAt < self.began
+        return bool(found) and found[0] == row
 
     def _redriven(self) -> None:
         for stream, partition in sorted(self.ledger.next):
             end = self.ledger.next[stream, partition]
             for row in self.stored.of_place("quarantine", (stream, partition), 0, end, state="redriven"):
                 record = (row.stream, row.kafkaPartition, row.kafkaOffset)
-                commits: Any = self.stored.of_commits("commits", [row.redriveCommit or 0])
-                late = bool(commits) and commits[0].committedAt >= self.began
-                if not self.unread and not late and not self.scratch.is_redriven(*record):
+                if not self.unread and not self.scratch.is_redriven(*record) and not self._came_late(row, record):
                     text = "quarantine says that it was re-driven, and no segment of the AlertDB has it"
                     self.findings.add(2, "redriven_lost", text, record_text(record))
 
+    def _came_late(self, row: Row, record: Record) -> bool:
+        """Whether a record was re-driven after the segment that has it now was read."""
+        body = self.scratch.body(row.redriveCommit or 0)
+        if body is not None:
+            parts = (segment for segment, _ in shared_note(body).parts if segment != row.segment)
+            return any(self.places.of(segment).has(record) for segment in parts)
+        commits: Any = self.stored.of_commits("commits", [row.redriveCommit or 0])
+        return bool(commits) and commits[0].committedAt >= self.began - RECENT_S
 
-def _said(there: list[tuple[tuple[int, int, int], int | None]]) -> str:
+
+def _confirmed(name: str, row: Row, there: Sequence[Lies]) -> bool:
+    """Whether what lies at a row's place is the row's."""
+    record = (row.stream, row.kafkaPartition, row.kafkaOffset)
+    return any(each == record and (number == row.diaSourceId or name == "quarantine") for each, number in there)
+
+
+def _said(there: Sequence[Lies]) -> str:
     if not there:
         return "nothing is published there"
     record, number = there[0]

@@ -13,6 +13,7 @@ from astropy import units
 from astropy.coordinates import Latitude, Longitude
 
 from stream.alert import RecordId
+from stream.audit.chunks import Chunks
 from stream.audit.derive import level1_columns
 from stream.audit.findings import Findings
 from stream.audit.notes import Note
@@ -38,6 +39,8 @@ class Alerts:
         The survey's number.
     survey
         The survey file by which values are derived; None where it is not the one that was used.
+    chunks
+        The layout by which positions are placed again; None where they are not.
     matched
         Rows of Level-1 and of the repeats that lead here, before the ledger's places.
     messages
@@ -51,6 +54,7 @@ class Alerts:
     places: Places
     number: int
     survey: Survey | None
+    chunks: Chunks | None = None
     matched: Counter[str] = field(default_factory=Counter)
     messages: int = 0
     _waiting: list[Seen] = field(default_factory=list)
@@ -129,6 +133,9 @@ class Alerts:
             cells: Any = cdshealpix.lonlat_to_healpix(*place, 29)
             for value, cell in zip(derived, np.asarray(cells).tolist(), strict=True):
                 value["healpix"] = cell
+            if self.chunks is not None:
+                for value, (chunk, sub_chunk) in zip(derived, self.chunks.locate(ra, dec), strict=True):
+                    value |= {"chunk": chunk, "subChunk": sub_chunk}
         self.findings.counts["derived"] += len(derived)
         return values
 
@@ -185,7 +192,7 @@ class Alerts:
         wrong = [name for name, told in expected.items() if stored[name] != told]
         if wrong:
             text = ", ".join(f"{name} is {stored[name]!r}, the packet says {expected[name]!r}" for name in wrong[:3])
-            self.findings.add(5, "row_differs", f"id {row.diaSourceId}: {text}", seen.text())
+            self.findings.add(5, _code(wrong, "row_differs"), f"id {row.diaSourceId}: {text}", seen.text())
 
     def _repeated(self, seen: Seen, row: Row | None, repeat: Row) -> str:
         expected = {
@@ -216,7 +223,8 @@ class Alerts:
         names = [name for name in ("diaSourceId", *_INDEXED) if name in value and value[name] != seen.index[name]]
         if names:
             text = ", ".join(f"{name} is {seen.index[name]!r}, the packet says {value[name]!r}" for name in names[:3])
-            self.findings.add(5, "index_damaged", f"the index is not what the packet says: {text}", seen.text())
+            code = _code(names, "index_damaged")
+            self.findings.add(5, code, f"the index is not what the packet says: {text}", seen.text())
 
     def _aside(self, seen: Seen, row: Row | None) -> bool:
         """Judge a record that quarantine has, too; gives whether this commit re-drove it (said once a message)."""
@@ -268,6 +276,11 @@ def _standing(seen: Seen, value: dict[str, Any] | None, rows: Sequence[Row]) -> 
         return next(own, rows[0] if rows else None)
     night = value["night"] if value else seen.night
     return next((row for row in rows if row.night == night), None)
+
+
+def _code(names: Sequence[str], code: str) -> str:
+    """The code of values that differ: where only the chunks do, the layout may be another one."""
+    return "chunk_differs" if set(names) <= {"chunk", "subChunk"} else code
 
 
 def _place(row: Row) -> tuple[int, int, int]:

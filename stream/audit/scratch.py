@@ -96,6 +96,11 @@ class Scratch:
         found = self._base.execute(f"SELECT commitId FROM note WHERE commitId IN ({marks})", commits)  # noqa: S608
         return {row[0] for row in found}
 
+    def body(self, commit: int) -> str | None:
+        """What the files tell of a commit (`Note.body`); None where they do not know it."""
+        found = self._base.execute("SELECT body FROM note WHERE commitId = ?", (commit,)).fetchone()
+        return None if found is None else str(found[0])
+
     def settle(self) -> None:
         """Everything is in: make ready for being asked by commit."""
         for name in ("batch", "counted", "visited"):

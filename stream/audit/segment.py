@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from stream.alert import Stream
 from stream.audit.aside import Quarantined
 from stream.audit.blocks import DataFile, Head
+from stream.audit.chunks import Chunks
 from stream.audit.files import Absent, File, Files, Unreadable, digest_of
 from stream.audit.findings import Findings
 from stream.audit.indexes import read_index
@@ -32,7 +33,9 @@ class Around:
     surveys
         Survey names by number.
     survey_files
-        The survey files at hand, by name.
+        The survey files at hand, by digest.
+    chunks
+        The layout by which positions are placed again; None where they are not.
     matched
         By segment and table, the rows that lead to what was found in it.
     unread, retired
@@ -48,6 +51,7 @@ class Around:
     streams: dict[int, Stream]
     surveys: dict[int, str]
     survey_files: Mapping[str, Survey]
+    chunks: Chunks | None
     retained: Mapping[Place, tuple[int, int]]
     matched: dict[int, Mapping[str, int]] = field(default_factory=dict)
     unread: set[int] = field(default_factory=set)
@@ -55,8 +59,8 @@ class Around:
 
     def survey_file(self, name: str, digest: str) -> Survey | None:
         """The survey file that was used, where it is at hand."""
-        survey = self.survey_files.get(name)
-        return survey if survey is not None and survey.digest == digest else None
+        survey = self.survey_files.get(digest)
+        return survey if survey is not None and survey.name == name else None
 
 
 class Segment:
@@ -145,7 +149,7 @@ class Segment:
         if head.kind == "quarantine":
             return Quarantined(*common, number, around.streams)
         survey = around.survey_file(head.survey, head.survey_digest)
-        return Alerts(*common, around.places, number, survey)
+        return Alerts(*common, around.places, number, survey, around.chunks)
 
     def _header(self, head: Head) -> None:
         row, around = self._row, self._around

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stream.alert import Level1Column, RecordId
 from stream.audit.catalogue import Catalogue
 from stream.audit.files import Files
+from stream.audit.headers import Surveys
 from stream.audit.messages import Batch, Messages
 from stream.audit.notes import Note, Range
 from stream.audit.remake import Maker, quarantined
@@ -22,10 +23,8 @@ from stream.audit.stored import SINK, Place
 from stream.commit import rows
 from stream.commit.batch import Quarantined
 from stream.commit.redrive import among, mark_redriven
-from stream.errors import Held
 from stream.level1.rows import Values, ready
 from stream.sky import Layout
-from stream.survey import Survey
 from stream.tables.model import table
 
 _OPEN = 24
@@ -51,7 +50,7 @@ class Taking:
     segments
         By number where the segments' files are.
     surveys
-        By name the survey file and the survey's number.
+        Their numbers, and the files by which values are made.
     messages
         By segment how many of its messages were taken.
     """
@@ -59,7 +58,7 @@ class Taking:
     catalogue: Catalogue
     files: Files
     segments: Mapping[int, Names]
-    surveys: Mapping[str, tuple[Survey, int]]
+    surveys: Surveys
     layout: Layout
     statement_bytes: int
     messages: Counter[int] = field(default_factory=Counter)
@@ -82,7 +81,7 @@ class Taking:
         parts = [self._part(segment, ordinal, ranges, held) for segment, ordinal in self.catalogue.parts(note.commit)]
         survey = self._survey(parts)
         counted = Counter((one["stream"], one["partition"]) for _, mine in parts for one in mine if one["part"] == 0)
-        await self._record(connection, note, ranges, counted)
+        await self._record(connection, note, self._digest(note, parts), ranges, counted)
         lifted = await mark_redriven(connection, held, note.commit)
         alerts = self._alerts(parts, note.commit, connection.dialect.name)
         verdicts = await rows.write_rows(connection, alerts, note.commit)
@@ -90,7 +89,7 @@ class Taking:
         aside: list[tuple[Quarantined, rows.Place]] = []
         for batch, mine in parts:
             if batch.head.kind == "quarantine":
-                aside += quarantined(batch, mine, self._file(batch.head.survey)[0])
+                aside += quarantined(batch, mine, self.surveys.file(batch.head.survey, batch.head.survey_digest))
         await rows.insert_quarantine(connection, aside, survey, note.commit)
         put = [record for record, _ in aside]
         await rows.write_visit_parts(connection, alerts, verdicts, put, lifted, survey, note.commit)
@@ -135,13 +134,14 @@ class Taking:
         self._readers[segment] = reader
         return reader
 
-    def _file(self, name: str) -> tuple[Survey, int]:
-        if name not in self.surveys:
-            raise Held("rebuild_survey", f"there is no survey file of the name {name}", "give its path with --survey")
-        return self.surveys[name]
-
     def _survey(self, parts: Sequence[_Part]) -> int:
-        return self._file(parts[0][0].head.survey)[1] if parts else 0
+        return self.surveys.numbers[parts[0][0].head.survey] if parts else 0
+
+    def _digest(self, note: Note, parts: Sequence[_Part]) -> str | None:
+        """That of the survey file by which a commit's values are made."""
+        if not parts or not note.survey_digest:
+            return note.survey_digest or None
+        return self.surveys.file(parts[0][0].head.survey, note.survey_digest).digest
 
     def _alerts(self, parts: Sequence[_Part], commit: int, dialect: str) -> rows.Alerts | None:
         pieces: list[dict[str, Values]] = []
@@ -150,7 +150,8 @@ class Taking:
             if batch.head.kind == "quarantine" or not mine:
                 continue
             if batch.head.number not in self._makers:
-                survey, number = self._file(batch.head.survey)
+                survey = self.surveys.file(batch.head.survey, batch.head.survey_digest)
+                number = self.surveys.numbers[survey.name]
                 self._makers[batch.head.number] = Maker.of(batch.head, survey, number, self.layout)
             pieces.append(self._makers[batch.head.number].columns(batch, mine))
             listed += mine
@@ -163,12 +164,17 @@ class Taking:
         return rows.Alerts(columns, part, timestamp, made)
 
     async def _record(
-        self, connection: AsyncConnection, note: Note, ranges: Sequence[Range], counted: Counter[Place]
+        self,
+        connection: AsyncConnection,
+        note: Note,
+        digest: str | None,
+        ranges: Sequence[Range],
+        counted: Counter[Place],
     ) -> None:
         row = {
             "commitId": note.commit,
             "daemon": note.daemon,
-            "surveyDigest": note.survey_digest or None,
+            "surveyDigest": digest,
             "committedAt": note.at,
             "records": counted.total(),
             "reason": note.reason[:255] or None,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from stream.alert import Stream
 from stream.audit.broker import Broker, Comparison, Retained
+from stream.audit.chunks import Chunks
 from stream.audit.commits import Commits
 from stream.audit.files import Absent, Files
 from stream.audit.findings import Findings
@@ -45,7 +46,9 @@ class Stores:
     connect
         The broker; None leaves it out.
     survey_files
-        The survey files at hand, by name: values are derived again where it is the very file that was used.
+        The survey files at hand, by digest: values are derived again where the very file that was used is one of them.
+    chunks
+        How ingest cut the sky: chunks and sub-chunks are made again; None holds chunks against the index alone.
     """
 
     engine: sa.Engine
@@ -53,6 +56,7 @@ class Stores:
     connect: Connect | None
     survey_files: Mapping[str, Survey]
     clock: Clock
+    chunks: Chunks | None = None
 
 
 def verify(stores: Stores, night: int | None = None) -> Report:
@@ -106,7 +110,17 @@ class _Audit:
         gaps = [(row.stream, row.kafkaPartition, row.startOffset, row.endOffset) for row in self.stored.gaps()]
         around = self._segments(retained)
         elsewhere = around.unread if self.night is None else None
-        commits = Commits(self.stored, self.scratch, self.findings, self.ledger, gaps, first, elsewhere, self.began)
+        commits = Commits(
+            stored=self.stored,
+            scratch=self.scratch,
+            findings=self.findings,
+            ledger=self.ledger,
+            places=around.places,
+            gaps=gaps,
+            first=first,
+            elsewhere=elsewhere,
+            began=self.began,
+        )
         commits.from_files()
         if self.night is None and around.unread <= around.retired:
             commits.from_tables()
@@ -134,6 +148,7 @@ class _Audit:
             streams=self.streams,
             surveys=self.stored.surveys(),
             survey_files=self.stores.survey_files,
+            chunks=self.stores.chunks,
             retained={place: (each.low, each.high) for place, each in retained.items()},
         )
         for row in self.stored.segments(self.night):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from stream.cli.options import json_option, shared_options
+from stream.cli.options import NIGHT, json_option, shared_options, survey_file_option
 from stream.cli.output import show_fields
 from stream.config import IngestSettings, Settings
 from stream.errors import Wrong
@@ -24,16 +25,20 @@ def level1() -> None:
 
 @level1.command()
 @shared_options
-@click.option("--from-night", type=int, help="First night to make partitions for, YYYYMMDD; default 60 days ago.")
-@click.option("--upto-night", type=int, help="Last night to make partitions for, YYYYMMDD; default in a year.")
+@click.option("--from-night", type=NIGHT, help="First night to make partitions for, YYYYMMDD; default 60 days ago.")
+@click.option("--upto-night", type=NIGHT, help="Last night to make partitions for, YYYYMMDD; default in a year.")
 def migrate(settings: Settings, from_night: int | None, upto_night: int | None) -> None:
     """Make what is missing: all tables in an empty database, the steps to this version, partitions of 30 nights.
 
     Needs the migrate role on MariaDB. Safe to run again at any time.
     """
+    from stream.tables.nights import day_of
+
     today = datetime.now(UTC).date()
     first = from_night or int((today - timedelta(days=60)).strftime("%Y%m%d"))
     last = upto_night or int((today + timedelta(days=365)).strftime("%Y%m%d"))
+    if day_of(first) > day_of(last):
+        raise Wrong("night", f"the night {first} is later than {last}", "give --from-night before --upto-night")
     asyncio.run(_migrate(settings.need("level1"), first, last))
 
 
@@ -67,6 +72,12 @@ async def _migrate(url: str, first: int, last: int) -> None:
     is_flag=True,
     help="Take nothing behind a gap: a daemon sweeps it, and ingests it from Kafka again.",
 )
+@survey_file_option
+@click.option(
+    "--other-survey",
+    is_flag=True,
+    help="Where the survey file that was used is not at hand, make values by another one of it, and record that.",
+)
 @click.option(
     "--columns",
     metavar="NAMES",
@@ -78,6 +89,8 @@ def rebuild(
     gaps: tuple[tuple[int, int, int, int], ...],
     reason: str | None,
     stop: bool,
+    more: tuple[Path, ...],
+    other_survey: bool,
     columns: str | None,
     as_json: bool,
     settings: Settings,
@@ -94,13 +107,13 @@ def rebuild(
 
     if columns is not None:
         names = tuple(name.strip() for name in columns.split(",") if name.strip())
-        show_fields({"alerts": asyncio.run(_refill(settings, names))}, as_json=as_json)
+        show_fields({"alerts": asyncio.run(_refill(settings, more, names))}, as_json=as_json)
         return
     if gaps and not (reason or "").strip():
         raise Wrong("gap", "a gap needs a reason", "say with --reason why these offsets are given up")
-    word = Word(tuple(Gap(*gap) for gap in gaps), reason or "", stop)
+    word = Word(tuple(Gap(*gap) for gap in gaps), reason or "", stop, other_survey)
     with only_daemon(settings.need("level1")):
-        done = asyncio.run(_rebuild(settings, word))
+        done = asyncio.run(_rebuild(settings, more, word))
     fields: dict[str, object] = {
         "segments": done.segments,
         "commits": done.commits,
@@ -109,13 +122,14 @@ def rebuild(
         "leftOut": done.left_out,
         "torn": done.torn,
         "gaps": [[gap.stream, gap.partition, gap.start, gap.end] for gap in done.gaps],
+        "begins": [[*place, low] for place, low in done.begins],
         "damaged": list(done.damaged),
         "instance": done.instance,
     }
     show_fields(fields, as_json=as_json)
 
 
-async def _refill(settings: Settings, columns: tuple[str, ...]) -> int:
+async def _refill(settings: Settings, more: tuple[Path, ...], columns: tuple[str, ...]) -> int:
     from stream.audit.files import open_files
     from stream.audit.refill import Refill
     from stream.cli.verify import survey_files
@@ -128,7 +142,7 @@ async def _refill(settings: Settings, columns: tuple[str, ...]) -> int:
         return await Refill(
             engine=engine,
             files=open_files(settings.need("alertdb")),
-            survey_files=survey_files(settings),
+            survey_files=survey_files(settings, more),
             layout=Layout(ingest.stripes, ingest.sub_stripes, ingest.overlap_deg),
             columns=columns,
             say=lambda line: click.echo(f"skyburst: {line}", err=True),
@@ -137,7 +151,7 @@ async def _refill(settings: Settings, columns: tuple[str, ...]) -> int:
         await engine.dispose()
 
 
-async def _rebuild(settings: Settings, word: Word) -> Rebuilt:
+async def _rebuild(settings: Settings, more: tuple[Path, ...], word: Word) -> Rebuilt:
     from stream.alertdb.store import open_store
     from stream.audit.files import open_files
     from stream.audit.rebuild import Rebuild
@@ -155,7 +169,7 @@ async def _rebuild(settings: Settings, word: Word) -> Rebuilt:
             store=open_store(alertdb),
             files=open_files(alertdb),
             clock=SystemClock(),
-            survey_files=survey_files(settings),
+            survey_files=survey_files(settings, more),
             layout=Layout(ingest.stripes, ingest.sub_stripes, ingest.overlap_deg),
             word=word,
             say=lambda line: click.echo(f"skyburst: {line}", err=True),
@@ -165,7 +179,7 @@ async def _rebuild(settings: Settings, word: Word) -> Rebuilt:
 
 
 @level1.command()
-@click.option("--before", required=True, type=int, metavar="NIGHT", help="The first night that stays, YYYYMMDD.")
+@click.option("--before", required=True, type=NIGHT, metavar="NIGHT", help="The first night that stays, YYYYMMDD.")
 @json_option
 @shared_options
 def retire(settings: Settings, before: int, as_json: bool) -> None:

@@ -15,6 +15,11 @@ from stream.layers import Layered, require_private
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ID = click.IntRange(-(1 << 63), (1 << 63) - 1)
+"""An id or a visit, as the tables can hold it."""
+NIGHT = click.IntRange(1_01_01, 9999_12_31)
+"""A night, YYYYMMDD; `stream.tables.nights.day_of` says whether there is such a day."""
+
 
 def shared_options(function: F) -> F:
     """Give a verb the flags that all verbs share, and hand it ``settings``, a :class:`~stream.config.Settings`.
@@ -36,6 +41,12 @@ def ingest_options(function: F) -> F:
 def json_option(function: F) -> F:
     """Give a verb ``--json``, handed over as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(function)
+
+
+def survey_file_option(function: F) -> F:
+    """Give a verb ``--survey-file``, which may be said more than once, handed over as ``more``."""
+    text = "A survey file that ingest used, beside those shipped and --survey; may be said more than once."
+    return click.option("--survey-file", "more", type=click.Path(path_type=Path), multiple=True, help=text)(function)
 
 
 def _options(of: type[Layered], handed: str, hidden: Callable[[SettingDoc], bool]) -> Callable[[F], F]:

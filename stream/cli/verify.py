@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from stream.cli.options import json_option, shared_options
+from stream.cli.options import NIGHT, json_option, shared_options, survey_file_option
 from stream.cli.output import show, show_json
-from stream.config import Settings
+from stream.config import IngestSettings, Settings
 
 if TYPE_CHECKING:
     from stream.audit.report import Report
@@ -17,22 +18,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("night", type=int, required=False, metavar="[NIGHT]")
+@click.argument("night", type=NIGHT, required=False, metavar="[NIGHT]")
 @click.option("--offline", is_flag=True, help="Leave the broker out: tiling and digests prove what they can.")
+@survey_file_option
 @json_option
 @shared_options
-def verify(night: int | None, offline: bool, as_json: bool, settings: Settings) -> int:
+def verify(night: int | None, offline: bool, more: tuple[Path, ...], as_json: bool, settings: Settings) -> int:
     """Prove the invariants on what is stored, of one NIGHT (YYYYMMDD) or of all; also while ingest runs.
 
     Reads segments, tables and what the broker still has. Ends with 1 where an invariant fails, and says what, where
-    and what to do. With a NIGHT the broker is left out.
+    and what to do. With a NIGHT the broker is left out. Stripes and sub-stripes must be those that ingest had.
     """
     from stream.audit.verify import verify as judge
     from stream.tables.nights import day_of
 
     if night is not None:
         day_of(night)
-    stores = _stores(settings, offline or night is not None)
+    stores = _stores(settings, more, offline or night is not None)
     try:
         report = judge(stores, night)
     finally:
@@ -44,8 +46,9 @@ def verify(night: int | None, offline: bool, as_json: bool, settings: Settings) 
     return 0 if report.sound else 1
 
 
-def _stores(settings: Settings, offline: bool) -> Stores:
+def _stores(settings: Settings, more: tuple[Path, ...], offline: bool) -> Stores:
     from stream.audit.broker import Broker
+    from stream.audit.chunks import Chunks
     from stream.audit.files import open_files
     from stream.audit.verify import Stores
     from stream.clock import SystemClock
@@ -56,22 +59,24 @@ def _stores(settings: Settings, offline: bool) -> Stores:
     if not offline:
         bootstrap, security = settings.need("bootstrap"), security_of(settings)
         connect = lambda streams: Broker(bootstrap, security, streams)  # noqa: E731
-    engine = open_reader(settings.need("level1"))
-    return Stores(engine, open_files(settings.need("alertdb")), connect, survey_files(settings), SystemClock())
+    files, ingest = open_files(settings.need("alertdb")), IngestSettings.load(config=settings.config)
+    surveys, chunks = survey_files(settings, more), Chunks(ingest.stripes, ingest.sub_stripes)
+    return Stores(open_reader(settings.need("level1")), files, connect, surveys, SystemClock(), chunks)
 
 
-def survey_files(settings: Settings) -> dict[str, Survey]:
-    """The survey files at hand by the names in them: the shipped ones, and the one that the setting names."""
+def survey_files(settings: Settings, more: tuple[Path, ...] = ()) -> dict[str, Survey]:
+    """The survey files at hand by their digests, the strongest last: shipped, that of the setting, and `more`."""
     from importlib.resources import files
 
     from stream.survey import load_survey
 
     shipped = (item.name for item in (files("schemas") / "surveys").iterdir())
     names = [name.removesuffix(".toml") for name in shipped if name.endswith(".toml")]
-    found = {}
-    for name in (*sorted(names), *filter(None, [settings.value("survey")])):
-        survey = load_survey(name)
-        found[survey.name] = survey
+    given: list[str | Path] = [*sorted(names), *filter(None, [settings.survey]), *more]
+    found: dict[str, Survey] = {}
+    for survey in map(load_survey, given):
+        found.pop(survey.digest, None)
+        found[survey.digest] = survey
     return found
 
 

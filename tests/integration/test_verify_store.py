@@ -17,6 +17,7 @@ from doubles.varied_store import CONFLICTING, FIRST
 
 from stream.alert import Stream
 from stream.audit.broker import Broker
+from stream.audit.chunks import Chunks
 from stream.audit.files import open_files
 from stream.audit.report import Report
 from stream.audit.verify import Stores, verify
@@ -52,15 +53,13 @@ class Store:
             shutil.copytree(self.original, self.copy)
         return self.copy
 
-    def verify(self, *, broker: bool = False, night: int | None = None) -> Report:
+    def verify(self, *, broker: bool = False, night: int | None = None, stripes: int = 340) -> Report:
         connect = (lambda streams: Broker(self.kafka.bootstrap, Plaintext(), streams)) if broker else None
         reader = open_reader(self.url)
         folder = self.copy if self.copy.exists() else self.original
         try:
-            return verify(
-                Stores(reader, open_files(str(folder)), connect, survey_files(Settings.load({})), SystemClock()),
-                night,
-            )
+            files, surveys = open_files(str(folder)), survey_files(Settings.load({}))
+            return verify(Stores(reader, files, connect, surveys, SystemClock(), Chunks(stripes, 3)), night)
         finally:
             reader.dispose()
 
@@ -305,6 +304,22 @@ def test_verify_finds_a_row_whose_values_are_not_the_packets(store: Store) -> No
         assert report.findings.found == {(5, "row_differs"): 1}, name
         assert f"{name} is {value!r}" in report.findings.kept[0].what
         store.change(sa.update(rows).where(rows.c.diaSourceId == FIRST + 13).values({name: before}))
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("name", ["chunk", "subChunk"])
+def test_verify_finds_a_row_in_the_wrong_chunk(store: Store, name: str) -> None:
+    rows = table("level1")
+    before = store.row("level1", lambda row: row["diaSourceId"] == FIRST + 13)[name]
+    store.change(sa.update(rows).where(rows.c.diaSourceId == FIRST + 13).values({name: before + 1}))
+    report = store.verify()
+    assert report.findings.found == {(5, "chunk_differs"): 1}
+    assert f"{name} is {before + 1}, the packet says {before}" in report.findings.kept[0].what
+
+
+@ON_SQLITE
+def test_verify_with_another_layout_than_ingest_had_says_so_and_nothing_else(store: Store) -> None:
+    assert store.found(stripes=85) == {(5, "chunk_differs")}
 
 
 @ON_SQLITE

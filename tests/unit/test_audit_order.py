@@ -167,3 +167,22 @@ def test_each_offset_is_taken_once_and_what_was_published_always(seed: int) -> N
             covered[partition] = high
     assert {step[0] for step in steps} >= {each.commit for each in published}  # type: ignore[index]
     assert all(reached >= end for reached, end in zip(covered, at, strict=True) if end)
+
+
+def test_a_partition_begins_where_the_files_tell_that_its_ledger_began(catalogue: Catalogue) -> None:
+    adoption = note(9, [], begins=[[1, 0, 50]])
+    catalogue.add([part(adoption, segment=2), part(note(2, [(0, 70, 80)]))])
+    assert taken(catalogue) == ([], [Gap(1, 0, 50, 70)])
+    assert catalogue.untold() == []
+
+
+def test_a_begin_of_which_no_commit_took_anything_is_no_partition(catalogue: Catalogue) -> None:
+    catalogue.add([part(note(9, [], begins=[[1, 3, 50]]))])
+    assert taken(catalogue) == ([], [])
+    assert catalogue.places() == []
+
+
+def test_a_partition_that_begins_behind_0_with_no_word_of_it_is_named(catalogue: Catalogue) -> None:
+    catalogue.add([part(note(1, [(0, 0, 10), (1, 40, 50)])), part(note(2, [(2, 7, 9)], begins=[[1, 2, 7]]))])
+    taken(catalogue)
+    assert catalogue.untold() == [((1, 1), 40)]

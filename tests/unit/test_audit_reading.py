@@ -30,7 +30,7 @@ from stream.errors import Transient
 from stream.survey import load_survey
 
 AUDIT = Path(stream.audit.__file__).parent
-VERIFYING = "aside blocks broker commits containers derive files findings indexes notes packets places report"
+VERIFYING = "aside blocks broker chunks commits containers derive files findings indexes notes packets places report"
 VERIFYING += " reverse rows schema scratch seen segment stored tiling verify"
 
 
