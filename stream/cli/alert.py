@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from stream.cli.options import shared_options
-from stream.cli.output import plain, show_json
+from stream.cli.options import ID, NIGHT, shared_options
+from stream.cli.output import plain, show_json, writing
 from stream.cli.survey_name import survey_name
 from stream.config import Settings
 from stream.errors import SkyburstError, Wrong
@@ -27,7 +27,7 @@ _ENDINGS = {"json": "json", "avro": "avro", "wire": "bin"}
 
 
 @click.command()
-@click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", type=ID, nargs=-1, required=True)
 @click.option(
     "--format",
     "form",
@@ -40,7 +40,7 @@ _ENDINGS = {"json": "json", "avro": "avro", "wire": "bin"}
 @click.option(
     "--all", "everything", is_flag=True, help="Every packet of the id: nights, repeats, conflicts, quarantine."
 )
-@click.option("--night", type=int, metavar="YYYYMMDD", help="The packet of this night.")
+@click.option("--night", type=NIGHT, metavar="YYYYMMDD", help="The packet of this night.")
 @click.option(
     "--output",
     "-o",
@@ -57,7 +57,10 @@ def alert(
     Ends with 1 where an id is not there.
     """
     from stream.level1.archive import AlertArchive
+    from stream.tables.nights import day_of
 
+    if night is not None:
+        day_of(night)
     missing = 0
     many = everything or len(ids) > 1
     with AlertArchive(settings.need("level1"), settings.need("alertdb"), survey_name(settings)) as archive:
@@ -127,8 +130,9 @@ def _bytes(archive: AlertArchive, place: Place, form: Format) -> bytes:
 
 def _write(data: bytes, path: Path | None) -> None:
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
         return
     if sys.stdout.isatty():
         raise Wrong("output", "a terminal cannot show a packet's bytes", "give a file with --output, or use a pipe")
@@ -143,7 +147,6 @@ def _give_images(archive: AlertArchive, place: Place, folder: Path) -> None:
     found = images(archive.fetch(place).decode())
     if not found:
         raise SkyburstError("no_cutouts", f"the packet of {place.source} has no images in it")
-    folder.mkdir(parents=True, exist_ok=True)
     for name, data in found.items():
-        (folder / name).write_bytes(data)
+        _write(data, folder / name)
         click.echo(str(folder / name))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from stream.cli.moments import mjd_tai
-from stream.cli.options import json_option, shared_options
-from stream.cli.output import show, show_json
+from stream.cli.options import ID, json_option, shared_options
+from stream.cli.output import show, show_json, writing
 from stream.cli.survey_name import survey_name
 from stream.clock import SystemClock
 from stream.config import Settings
@@ -48,12 +49,12 @@ class Cone(click.ParamType[tuple[float, float, float]]):
 
 @click.command()
 @click.option("--object", "thing", metavar="ID", help="An object, by diaObjectId or by its name, in order of time.")
-@click.option("--visit", type=int, help="A visit.")
-@click.option("--detector", type=int, help="With --visit: one detector of it.")
+@click.option("--visit", type=ID, help="A visit.")
+@click.option("--detector", type=ID, help="With --visit: one detector of it.")
 @click.option("--cone", type=Cone(), help="Around a position, degrees, nearest first.")
 @click.option("--since", metavar="TIME", help="From a time on: MJD TAI, ISO 8601 (UTC), or an age such as 2h, 30m, 1d.")
 @click.option("--until", metavar="TIME", help="With --since: before this time.")
-@click.option("--limit", type=click.IntRange(min=1), help="So many rows at most.")
+@click.option("--limit", type=click.IntRange(1, 10**12), help="So many rows at most.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "csv", "parquet"]), default="table", show_default=True,
     help="csv and parquet have every column.",
@@ -84,12 +85,13 @@ def alerts(
         raise click.UsageError("give one of --object, --visit, --cone, --since")
     if (detector is not None and visit is None) or (until is not None and since is None):
         raise click.UsageError("--detector goes with --visit, --until with --since")
+    number = ID(thing) if thing and re.fullmatch(r"-?\d+", thing) else None
     from stream.level1 import Level1
 
     survey = survey_name(settings) or settings.need("survey")
     with Level1(settings.need("level1"), survey) as level1:
         if thing is not None:
-            rows = level1.by_object(int(thing) if re.fullmatch(r"-?\d+", thing) else thing)
+            rows = level1.by_object(thing if number is None else number)
         elif visit is not None:
             rows = level1.by_visit(visit, detector)
         elif cone is not None:
@@ -114,11 +116,11 @@ def _give(rows: Any, form: Format, output: Path | None, as_json: bool) -> None:
     elif form == "csv":
         from pyarrow import csv
 
-        csv.write_csv(_readable(rows), _sink(output, "csv"))
+        _write(output, "csv", lambda sink: csv.write_csv(_readable(rows), sink))
     else:
         from pyarrow import parquet
 
-        parquet.write_table(rows, _sink(output, "parquet"), compression="zstd")
+        _write(output, "parquet", lambda sink: parquet.write_table(rows, sink, compression="zstd"))
 
 
 def _readable(rows: Any) -> Any:
@@ -132,10 +134,12 @@ def _readable(rows: Any) -> Any:
     return rows
 
 
-def _sink(output: Path | None, form: str) -> Any:
+def _write(output: Path | None, form: str, write: Callable[[Any], None]) -> None:
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return str(output)
+        with writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write(str(output))
+        return
     if form == "parquet" and sys.stdout.isatty():
         raise Wrong("output", "a terminal cannot show Parquet", "give a file with --output, or use a pipe")
-    return sys.stdout.buffer
+    write(sys.stdout.buffer)

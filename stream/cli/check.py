@@ -8,11 +8,11 @@ from typing import Literal
 
 import click
 
-from stream.cli.exits import DONE, NO, UNREACHABLE
+from stream.cli.exits import DONE, NO, exit_code
 from stream.cli.options import json_option, shared_options
 from stream.cli.output import show
 from stream.config import Settings
-from stream.errors import SkyburstError, Transient
+from stream.errors import SkyburstError
 
 Verdict = Literal["ok", "warn", "fails", "unasked"]
 
@@ -35,8 +35,8 @@ Check = Callable[[], Finding]
 def check(settings: Settings, as_json: bool) -> int:
     """Go through survey, schemas, broker, topics, Level-1, AlertDB and the compiled kernel, as ingest will use them.
 
-    Run it as the user and on the machine that will ingest. Ends with 1 where something fails, with 3 where something
-    cannot be reached; warnings alone end with 0.
+    Run it as the user and on the machine that will ingest. Ends with 1 where something fails, with 2 where a setting is
+    missing or wrong, with 3 where something cannot be reached: by what fails first. Warnings alone end with 0.
     """
     from stream.cli.checks import checks
 
@@ -65,7 +65,7 @@ def _run(checks: Iterator[tuple[str, str, Check]]) -> Iterator[tuple[str, Findin
             finding = ask()
         except SkyburstError as error:
             finding = Finding("fails", f"{error.code}: {error.message}", error.advice)
-            code = UNREACHABLE if isinstance(error, Transient) else NO
+            code = exit_code(error)
         if finding.verdict == "fails":
             failed.add(name)
             code = code or NO

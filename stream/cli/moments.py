@@ -7,6 +7,8 @@ import re
 from stream.errors import Wrong
 
 _AGE = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LAST_MJD = 2973483.0
+"""The end of the year 9999."""
 
 
 def mjd_tai(text: str, now: float) -> float:
@@ -25,16 +27,17 @@ def mjd_tai(text: str, now: float) -> float:
     Wrong
         ``moment``: it is none of these.
     """
-    text = text.strip()
-    if re.fullmatch(r"\d+(\.\d*)?", text):
-        return float(text)
-    if age := re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smhd])", text):
-        return _from_unix(now - float(age[1]) * _AGE[age[2]])
-    from datetime import UTC, datetime
+    from datetime import UTC, datetime, timedelta
 
+    text = text.strip()
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        if re.fullmatch(r"\d+(\.\d*)?", text) and float(text) <= _LAST_MJD:
+            return float(text)
+        if age := re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smhd])", text):
+            moment = datetime.fromtimestamp(now, UTC) - timedelta(seconds=float(age[1]) * _AGE[age[2]])
+        else:
+            moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
         advice = "write an MJD TAI, ISO 8601 such as 2026-01-31T04:00, or an age such as 2h"
         raise Wrong("moment", f"{text!r} is not a time", advice) from None
     return _from_unix((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

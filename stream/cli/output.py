@@ -6,11 +6,15 @@ import base64
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
+
+from stream.errors import Wrong
 
 Row = Mapping[str, object]
 
@@ -50,6 +54,22 @@ def show_fields(fields: Row, *, as_json: bool) -> None:
 def show_json(value: object) -> None:
     """Print one JSON document."""
     click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file that the caller named.
+
+    Raises
+    ------
+    Wrong
+        ``output``: it cannot be.
+    """
+    try:
+        yield
+    except OSError as error:
+        text = f"{path} cannot be written: {error.strerror or error}"
+        raise Wrong("output", text, "name another place with --output") from error
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stream.errors import Wrong
+from stream.errors import SkyburstError
 from stream.level1 import query
 from stream.level1.columns import to_arrow
 from stream.level1.query import Query
@@ -101,7 +101,7 @@ class Level1:
             with translated(), self._engine.connect() as conn:
                 self._number = conn.execute(query.survey_number(self.survey)).scalar_one_or_none()
         if self._number is None:
-            raise Wrong("unknown_survey", f"nothing of a survey {self.survey!r} was ever ingested here")
+            raise SkyburstError("unknown_survey", f"nothing of a survey {self.survey!r} was ever ingested here")
         return self._number
 
     def _fetch(self, wanted: Query) -> pa.Table:

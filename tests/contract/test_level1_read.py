@@ -13,7 +13,7 @@ import pytest
 from level1_batches import batch, column, engine, put, url  # noqa: F401
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stream.errors import Wrong
+from stream.errors import SkyburstError, Wrong
 from stream.level1 import Level1, query, to_astropy
 from stream.level1.columns import schema
 from stream.level1.read import distance, fetch
@@ -93,7 +93,7 @@ async def test_between_takes_its_start_and_not_its_end(known: Level1) -> None:
 async def test_a_survey_sees_its_own_rows_only(known: Level1, url: str) -> None:
     with Level1(url, "theirs") as other:
         assert sorted(await ask(other.by_object, 7)) == [1, 2, 3]
-    with Level1(url, "nobody") as nobody, pytest.raises(Wrong) as caught:
+    with Level1(url, "nobody") as nobody, pytest.raises(SkyburstError) as caught:
         nobody.by_id(1)
     assert caught.value.code == "unknown_survey"
 

@@ -1,0 +1,141 @@
+"""What cannot be is wrong use: one line, exit code 2, and nothing unexpected."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from stream.cli import alert, alerts
+from stream.cli.check import Finding, _run
+from stream.cli.group import run
+from stream.errors import SkyburstError, Transient, Wrong
+from stream.tables.engine import open_engine
+from stream.tables.migrate import migrate
+from stream.tables.model import table
+
+HUGE = str(1 << 63)
+
+
+@pytest.fixture(scope="module")
+def level1(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('level1')}/level1.sqlite"
+    asyncio.run(_made(url))
+    return url
+
+
+async def _made(url: str) -> None:
+    engine = open_engine(url)
+    await migrate(engine, 20260101, 20260201)
+    async with engine.begin() as connection:
+        await connection.execute(sa.insert(table("surveys")).values(survey=1, name="lsst", digest="ab"))
+    await engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def stores(level1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "alertdb").mkdir()
+    monkeypatch.delenv("SKYBURST_CONFIG", raising=False)
+    monkeypatch.delenv("SKYBURST_BOOTSTRAP", raising=False)
+    monkeypatch.setenv("SKYBURST_LEVEL1", level1)
+    monkeypatch.setenv("SKYBURST_ALERTDB", str(tmp_path / "alertdb"))
+    monkeypatch.setenv("SKYBURST_SURVEY", "lsst")
+
+
+def ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = run(arguments)
+    err = capsys.readouterr().err
+    assert "unexpected" not in err
+    return code, err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["alert", HUGE],
+        ["alert", "--", "-" + HUGE + "0"],
+        ["alert", "1", "--night", "99999999"],
+        ["alert", "1", "--night", HUGE],
+        ["alerts", "--object", HUGE],
+        ["alerts", "--visit", HUGE],
+        ["alerts", "--visit", "1", "--detector", HUGE],
+        ["alerts", "--object", "1", "--limit", HUGE],
+        ["alerts", "--since", "99999999999d"],
+        ["alerts", "--since", "9" * 400],
+        ["alerts", "--since", "9" * 400 + "d"],
+        ["alerts", "--since", "9999999"],
+        ["verify", "--offline", "--alertdb", "s3x://foo"],
+        ["verify", "--offline", "--alertdb", "http://[foo"],
+        ["verify", "--offline", "--survey-file", "/nowhere.toml"],
+        ["verify", HUGE],
+        ["verify", "20261399"],
+        ["level1", "migrate", "--from-night", "20261399"],
+        ["level1", "migrate", "--upto-night", "20261399"],
+        ["level1", "migrate", "--from-night", "20260301", "--upto-night", "20260201"],
+        ["level1", "retire", "--before", HUGE],
+        ["level1", "rebuild", "--survey-file", "/nowhere.toml"],
+    ],
+    ids=lambda arguments: " ".join(word[:20] for word in arguments),
+)
+def test_what_cannot_be_is_wrong_use_in_one_line(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, err = ended(capsys, *arguments)
+    assert (code, err.count("\n")) == (2, 1), err
+
+
+def test_ids_to_the_last_bit_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (str((1 << 63) - 1), "-" + HUGE):
+        assert ended(capsys, "alert", "--", number)[0] == 1
+        assert ended(capsys, "alerts", f"--object={number}")[0] == 0
+
+
+def test_a_survey_that_was_never_ingested_is_a_no_of_both_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["alert", "1"], ["alerts", "--object", "1"]):
+        code, err = ended(capsys, *arguments, "--survey", "ztf")
+        assert (code, "ztf" in err) == (1, True)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_rows_that_cannot_be_written_where_they_are_wanted(form: alerts.Format, tmp_path: Path) -> None:
+    rows = pa.table({"diaSourceId": [1]})
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "below", tmp_path / "alertdb"):
+        with pytest.raises(Wrong, match="cannot be written") as raised:
+            alerts._give(rows, form, place, as_json=False)
+        assert raised.value.code == "output"
+    alerts._give(rows, form, tmp_path / "new" / "rows", as_json=False)
+    assert (tmp_path / "new" / "rows").stat().st_size > 0
+
+
+def test_a_packet_that_cannot_be_written_where_it_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Wrong, match="cannot be written"):
+        alert._write(b"packet", tmp_path / "file" / "below" / "packet.avro")
+    alert._write(b"packet", tmp_path / "new" / "packet.avro")
+    assert (tmp_path / "new" / "packet.avro").read_bytes() == b"packet"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Wrong("setting_missing", "it is not set"), 2),
+        (Transient("away", "no answer"), 3),
+        (SkyburstError("no", "no"), 1),
+    ],
+)
+def test_a_check_that_fails_ends_as_its_error_does(error: SkyburstError, code: int) -> None:
+    def fails() -> Finding:
+        raise error
+
+    ((name, finding, ended_with),) = _run(iter([("one", "", fails)]))
+    assert (name, finding.verdict, ended_with) == ("one", "fails", code)
+
+
+def test_a_moment_long_ago_is_said_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ended(capsys, "alerts", "--since", "9999d")[0] == 0
