@@ -152,6 +152,10 @@ class IngestSettings(Layered):
     abandoned_s: PositiveFloat = Field(
         default=60.0, description="Seconds without a heartbeat after which another daemon seals a segment."
     )
+    sweep_after_s: PositiveFloat = Field(
+        default=300.0,
+        description="Seconds that a file may lie without a row before it is swept; copying a segment must be faster.",
+    )
     drain_deadline_s: PositiveFloat = Field(
         default=30.0, description="Seconds that SIGTERM leaves for what is in flight."
     )

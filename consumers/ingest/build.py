@@ -45,8 +45,6 @@ from stream.transport.source import Partition, Source
 from stream.web.health import Health
 
 REVOKE_S = 5.0
-SWEPT_AFTER = 5
-"""Times `abandoned_s` that a file may be without a row: others' copies of large segments take their time."""
 PUT_AGE_S = 2.0
 """Least age in seconds at which a batch closes on an object store, where each makes objects of its own."""
 
@@ -211,7 +209,7 @@ def _upkeep(
             world.store,
             world.clock,
             failpoints,
-            SWEPT_AFTER * settings.abandoned_s,
+            settings.sweep_after_s,
             parts.daemon.instance,
         ),
         outcome=parts.outcome,

@@ -1,4 +1,4 @@
-"""The stages between poll and commit: gather, prepare, commit, in order, and what happens where one is fenced."""
+"""The stages between poll and commit (gather, prepare, finish, commit, in order), and what happens at a fence."""
 
 from __future__ import annotations
 
@@ -58,14 +58,16 @@ class Pipeline:
     generation: int = 0
     busy: bool = False
     _raw: asyncio.Queue[RawBatch | _Mark] = field(init=False)
-    _ready: asyncio.Queue[Prepared | _Mark] = field(init=False)
+    _planned: asyncio.Queue[Prepared | _Mark] = field(init=False)
+    _ready: asyncio.Queue[tuple[Prepared, Batch] | _Mark] = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     _polled_at: deque[float] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self._raw = asyncio.Queue(AHEAD)
-        self._ready = asyncio.Queue(AHEAD)
+        self._planned = asyncio.Queue(AHEAD)
+        self._ready = asyncio.Queue(1)
 
     @property
     def idle(self) -> bool:
@@ -125,35 +127,46 @@ class Pipeline:
         while True:
             item = await self._raw.get()
             if isinstance(item, _Mark):
-                await self._ready.put(item)
+                await self._planned.put(item)
             elif item.generation != self.generation:
                 self._over(item)
             else:
                 prepared = await asyncio.to_thread(self.preparer.prepare, item)
                 del item
-                await self._ready.put(prepared)
+                await self._planned.put(prepared)
                 del prepared
 
-    async def commit(self) -> None:
-        """The third stage: one commit after the other."""
+    async def finish(self) -> None:
+        """The third stage: wait for a batch's blocks and make its index rows, while the one before is committed."""
         while True:
-            item = await self._ready.get()
+            item = await self._planned.get()
             if isinstance(item, _Mark):
-                item.then()
+                await self._ready.put(item)
+            elif item.generation != self.generation:
+                item.cancel()
+                self._over(item)
+            else:
+                batch = await asyncio.to_thread(item.finish, self.survey, self.survey_digest)
+                await self._ready.put((item, batch))
+                del batch
+            del item
+
+    async def commit(self) -> None:
+        """The fourth stage: one commit after the other."""
+        while True:
+            found = await self._ready.get()
+            if isinstance(found, _Mark):
+                found.then()
                 continue
             self.busy = True
             try:
-                await self._commit(item)
+                await self._commit(*found)
             finally:
-                self._over(item)
+                self._over(found[0])
                 self.busy = False
-            del item
+            del found
 
-    async def _commit(self, item: Prepared) -> None:
-        if item.generation != self.generation:
-            item.cancel()
-            return
-        batch = await asyncio.to_thread(item.finish, self.survey, self.survey_digest)
+    async def _commit(self, item: Prepared, batch: Batch) -> None:
         if item.generation != self.generation:
             return
         if not batch.works:

@@ -45,6 +45,8 @@ class Prepared:
         for share, blocks in self.shares:
             works.append(share.finish(self.flat, [block.result() for block in blocks]))
         self.seconds["compress"] = time.perf_counter() - started
+        # Lets go of the packets as they came, while their batch waits for its commit.
+        self.shares.clear()
         return Batch(self.flat.ranges(), tuple(works), survey, survey_digest)
 
     def cancel(self) -> None:

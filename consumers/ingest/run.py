@@ -92,6 +92,7 @@ class Ingest:
                     for name, stage in (
                         ("gather", pipeline.gather),
                         ("prepare", pipeline.prepare),
+                        ("finish", pipeline.finish),
                         ("commit", pipeline.commit),
                         ("returning", parts.returning.run),
                         ("retry", parts.upkeep.retry),

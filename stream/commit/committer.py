@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -137,7 +137,7 @@ class Committer:
         while True:
             self.failpoints.hit("before_append")
             try:
-                durable = await asyncio.to_thread(self._append_and_sync, batch, commit, spent)
+                durable = await self._durable(batch, commit, spent)
             except SegmentFailed as failed:
                 self.segments.forget(failed.mine.number)
                 self.left(failed.mine, failed)
@@ -149,7 +149,17 @@ class Committer:
             waiter.done()
             return durable
 
-    def _append_and_sync(self, batch: Batch, commit: int, spent: dict[str, float]) -> _Durable:
+    async def _durable(self, batch: Batch, commit: int, spent: dict[str, float]) -> _Durable:
+        """Steps 1 and 2 once; while the disk is waited for, the rows are made."""
+        written = await asyncio.to_thread(self._append, batch, commit, spent)
+        made = asyncio.create_task(asyncio.to_thread(self._rows, written, commit, spent))
+        try:
+            written = await asyncio.to_thread(self._sync, written, spent)
+        finally:
+            alerts = await made
+        return _Durable(written, alerts)
+
+    def _append(self, batch: Batch, commit: int, spent: dict[str, float]) -> tuple[Written, ...]:
         started = time.perf_counter()
         mine = [self.segments.of(work, batch.survey_digest) for work in batch.works]
         note = self._note(batch, commit, mine)
@@ -159,17 +169,25 @@ class Committer:
             with _failing(one):
                 written.append(Written(one, work, one.segment.append(work.blocks, work.rows, note), before))
         self.failpoints.hit("after_append")
-        appended = time.perf_counter()
+        spent["append"] = time.perf_counter() - started
+        return tuple(written)
+
+    def _rows(self, written: Sequence[Written], commit: int, spent: dict[str, float]) -> rows.Alerts | None:
+        started = time.perf_counter()
         alerts = rows.Alerts.of(written, commit, self.engine.dialect.name, self.statement_bytes)
-        made = time.perf_counter()
-        for one in mine:
-            with _failing(one):
-                one.segment.sync()
+        spent["rows"] = time.perf_counter() - started
+        return alerts
+
+    def _sync(self, written: Sequence[Written], spent: dict[str, float]) -> tuple[Written, ...]:
+        started = time.perf_counter()
+        for item in written:
+            with _failing(item.mine):
+                item.mine.segment.sync()
         if not self.segments.store.appends:
             written = [replace(item, sealed=item.mine.segment.seal()) for item in written]
         self.failpoints.hit("after_sync")
-        spent |= {"append": appended - started, "rows": made - appended, "sync": time.perf_counter() - made}
-        return _Durable(tuple(written), alerts)
+        spent["sync"] = time.perf_counter() - started
+        return tuple(written)
 
     def _note(self, batch: Batch, commit: int, mine: list[Mine]) -> dict[str, object]:
         return {

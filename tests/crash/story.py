@@ -12,7 +12,7 @@ from crash.servers import Field, ends_of
 
 from stream.local.process import wait_until
 
-PATIENT_GROUP = {"session_timeout_ms": "20000", "heartbeat_s": "0.3", "abandoned_s": "0.9"}
+PATIENT_GROUP = {"session_timeout_ms": "20000", "heartbeat_s": "0.3", "abandoned_s": "0.9", "sweep_after_s": "0.9"}
 """A frozen daemon keeps its partitions for twenty seconds, but its segments for one."""
 
 HASTY_GROUP = {"session_timeout_ms": "1000"}

@@ -70,7 +70,7 @@ async def _made(kafka: LocalKafka, url: str, home: Path, data: Path) -> IngestRu
     made = await VariedStore.make(kafka.bootstrap, kafka.create_topic, topic, url, folder, data)
     run = made.lsst
     run.send(sent((1 << 42) + n, partition=n % 2) for n in range(60))
-    quick = {"heartbeat_s": 0.1, "abandoned_s": 1.0, "until_idle_s": 2.0}
+    quick = {"heartbeat_s": 0.1, "abandoned_s": 1.0, "sweep_after_s": 1.0, "until_idle_s": 2.0}
     assert await asyncio.gather(run.ingest(**quick), run.ingest(**quick)) == [0, 0]
     await _redriven(kafka, f"{topic}-later", url, folder)
     run.send(sent((1 << 43) + n, partition=n % 2) for n in range(20))
@@ -89,6 +89,6 @@ async def _redriven(kafka: LocalKafka, topic: str, url: str, folder: Path) -> No
     late = [sent(77 + n, visit=2026030500009) for n in range(3)]
     framed = b"\0" + LATER.to_bytes(4, "big")
     run.send([sent(76), *(replace(m, value=framed + packet(77 + n)[5:]) for n, m in enumerate(late)), sent(81)])
-    assert await run.ingest(schema_hold_s=0, until_idle_s=1.6) == 0
+    assert await run.ingest(schema_hold_s=0, until_idle_s=4.0) == 0
     shutil.copy(schemas / "1000.avsc", schemas / f"{LATER}.avsc")
     assert (await call(run, "quarantine", "redrive", "--all", "--json")).json["taken"] == 3

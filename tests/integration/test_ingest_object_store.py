@@ -61,7 +61,7 @@ async def test_put_again_after_an_error_takes_fresh_names_and_the_orphans_are_sw
         broker.create_topic("alerts", 1)
         run = IngestRun(broker.bootstrap, "alerts", f"sqlite:///{tmp_path}/l1.db", tmp_path / "unused")
         await run.migrate()
-        async with living(run, store=store, heartbeat_s=0.1, abandoned_s=0.5) as live:
+        async with living(run, store=store, heartbeat_s=0.1, abandoned_s=0.5, sweep_after_s=0.5) as live:
             run.send([sent(1), sent(2)])
 
             async def two() -> bool:

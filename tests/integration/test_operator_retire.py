@@ -32,7 +32,7 @@ async def test_retired_nights_leave_markers_and_the_others_stay(
     assert [path.suffix for path in (tmp_path / "alertdb" / str(old)).iterdir()] == [".retired"] * 2
     again = await call(run, "level1", "retire", "--before", str(NIGHT), "--json")
     assert (again.code, again.json["segments"]) == (0, 0)
-    assert await run.ingest(abandoned_s=0.3, heartbeat_s=0.05, until_idle_s=1.0) == 0
+    assert await run.ingest(abandoned_s=0.3, sweep_after_s=0.3, heartbeat_s=0.05, until_idle_s=1.0) == 0
     assert len(list((tmp_path / "alertdb" / str(old)).iterdir())) == 2
     judged = await call(run, "verify", "--offline")
     assert judged.code == 0, judged.out + judged.err

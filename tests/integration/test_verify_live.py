@@ -58,7 +58,7 @@ async def test_verify_holds_while_daemons_commit_seal_take_over_and_sweep(
         [sent((1 << 41) + 100 * piece + n, partition=n % 2, stamp=stamp[piece:]) for n in range(40)]
         for piece in range(5)
     ]
-    quick = {"heartbeat_s": 0.1, "abandoned_s": 0.6, "segment_bytes": 1 << 20}
+    quick = {"heartbeat_s": 0.1, "abandoned_s": 0.6, "sweep_after_s": 0.6, "segment_bytes": 1 << 20}
     reports: list[Report] = []
 
     async def seen() -> None:
