@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +13,7 @@ from stream.alert import Level1Column
 from stream.survey.fields import Array, Field, Mask, Packets, among
 from stream.survey.target import Kind, Target
 from stream.survey.times import to_mjd, utc_to_tai
-from stream.survey.vocabulary import ColumnRule, FlagRule, SignRule, TimeRule
+from stream.survey.vocabulary import ColumnRule, FlagRule, PlusRule, SignRule, TimeRule
 
 Numbers = NDArray[np.float64] | NDArray[np.int64]
 
@@ -37,23 +38,18 @@ class Converter:
 
     def column(self, target: Target, rule: ColumnRule) -> Level1Column:
         """The Level-1 column that `rule` makes, of the target's kind; what it cannot hold is null or refused."""
-        values, null = self._apply(target, rule)
-        if target.kind == "text":
-            return Level1Column(values, null)
-        if target.kind == "int":
-            return _whole(values, null)
-        numbers = values.astype(np.float64, copy=False)
-        return _blank(numbers, null | ~np.isfinite(numbers))
+        return self._apply(target, rule, np.ones(self.packets.n, dtype=np.bool_))
 
-    def _apply(self, target: Target, rule: ColumnRule) -> tuple[Array, Mask]:
-        field = self.packets.read(rule.field)
-        values, null = self._steps(target, rule, field)
-        if rule.otherwise is None or not null.any():
-            return values, null
-        others, other_null = self._apply(target, rule.otherwise)
-        return np.where(null, others, values), null & other_null
+    def _apply(self, target: Target, rule: ColumnRule, needed: Mask) -> Level1Column:
+        """The column of all rows; only the `needed` ones mean something, and only they are refused."""
+        made = _held(target, *self._steps(target, rule, needed))
+        if rule.otherwise is None or not (missing := made.null & needed).any():
+            return made
+        other = self._apply(target, rule.otherwise, missing)
+        return Level1Column(np.where(made.null, other.values, made.values), made.null & other.null)
 
-    def _steps(self, target: Target, rule: ColumnRule, field: Field) -> tuple[Array, Mask]:
+    def _steps(self, target: Target, rule: ColumnRule, needed: Mask) -> tuple[Array, Mask]:
+        field = self.packets.read(rule.field, needed)
         if field.kind is None:
             return _BLANKS[target.kind].repeat(self.packets.n), field.null
         null = field.null | among(field, rule.none) if rule.none else field.null
@@ -62,49 +58,64 @@ class Converter:
         if rule.text:
             return _as_text(field, null), null
         if field.kind == "text":
-            self.packets.refuse(~null, "wrong_type", f"{rule.field[0]} is text, {target.name} a number")
+            self._refuse_text(target, rule.field, needed & ~null)
             return np.zeros(self.packets.n, dtype=np.int64), np.ones(self.packets.n, dtype=np.bool_)
-        return self._numbers(target, rule, cast(Numbers, field.values), null)
+        return self._numbers(target, rule, cast(Numbers, field.values), null, needed)
 
-    def _numbers(self, target: Target, rule: ColumnRule, values: Numbers, null: Mask) -> tuple[Array, Mask]:
-        if rule.scale is not None:
-            values = np.multiply(values, rule.scale)
-        if rule.offset is not None:
-            values = np.add(values, rule.offset)
+    def _refuse_text(self, target: Target, spellings: Sequence[str], rows: Mask) -> None:
+        self.packets.refuse(rows, "wrong_type", f"{spellings[0]} is text, {target.name} a number")
+
+    def _numbers(
+        self, target: Target, rule: ColumnRule, values: Numbers, null: Mask, needed: Mask
+    ) -> tuple[Array, Mask]:
+        if target.kind == "float":
+            values = values.astype(np.float64, copy=False)
+        for step, by in ((np.multiply, rule.scale), (np.add, rule.offset)):
+            if by is not None:
+                if values.dtype.kind == "i":
+                    # NumPy wraps whole numbers around in silence.
+                    null = null | ~(np.abs(step(values.astype(np.float64), by)) < _INT64)
+                values = step(values, by)
         if rule.div is not None:
             values = np.floor_divide(values, rule.div)
         if rule.mod is not None:
             values = np.remainder(values, rule.mod)
         if rule.time is not None:
-            values, null = self._time(target, rule.time, values, null)
+            values, null = self._time(target, rule.time, values, null, needed)
         if rule.plus is not None:
-            second = self.packets.read(rule.plus.field)
-            added, absent = second.values, second.null
-            if rule.plus.default is not None:
-                added = np.where(absent, rule.plus.default, added)
-            else:
-                null = null | absent
-            values = values + added * rule.plus.factor
+            values, null = self._plus(target, rule.plus, values, null, needed)
         if rule.magnitude is not None and rule.sign is not None:
-            return self._flux(rule.sign, values, null)
+            return self._flux(rule.sign, values, null, needed)
         if rule.magnitude_error is not None:
             flux = self.made[rule.magnitude_error]
             return np.abs(flux.values) * values * (np.log(10.0) / 2.5), null | flux.null
         return values, null
 
-    def _time(self, target: Target, rule: TimeRule, values: Numbers, null: Mask) -> tuple[Numbers, Mask]:
+    def _time(self, target: Target, rule: TimeRule, values: Numbers, null: Mask, needed: Mask) -> tuple[Numbers, Mask]:
         mjd = to_mjd(values.astype(np.float64, copy=False), rule)
         outside = ~null & ~((mjd >= self.valid_mjd[0]) & (mjd <= self.valid_mjd[1]))
         if outside.any():
             if target.required:
-                self.packets.refuse(outside, "bad_time", f"{target.name} lies outside MJD {self.valid_mjd}")
+                self.packets.refuse(outside & needed, "bad_time", f"{target.name} lies outside MJD {self.valid_mjd}")
             null = null | outside
         if rule.scale == "utc":
             mjd = utc_to_tai(np.where(null, self.valid_mjd[0], mjd))
         return mjd, null
 
-    def _flux(self, rule: SignRule, magnitude: Numbers, null: Mask) -> tuple[Array, Mask]:
-        field = self.packets.read(rule.field)
+    def _plus(self, target: Target, rule: PlusRule, values: Numbers, null: Mask, needed: Mask) -> tuple[Numbers, Mask]:
+        second = self.packets.read(rule.field, needed)
+        if second.kind == "text":
+            self._refuse_text(target, rule.field, needed & ~second.null)
+            second = self.packets.read(())
+        added, absent = cast(Numbers, second.values), second.null
+        if rule.default is not None:
+            added = np.where(absent, rule.default, added)
+        else:
+            null = null | absent
+        return cast(Numbers, values + added * rule.factor), null
+
+    def _flux(self, rule: SignRule, magnitude: Numbers, null: Mask, needed: Mask) -> tuple[Array, Mask]:
+        field = self.packets.read(rule.field, needed)
         positive, negative = among(field, rule.positive), among(field, rule.negative)
         flux = np.power(10.0, (AB_ZERO_POINT - magnitude) / 2.5)
         return np.where(negative, -flux, flux), null | ~(positive | negative)
@@ -131,6 +142,16 @@ def _as_text(field: Field, null: Mask) -> Array:
         values = np.empty(len(null), dtype=np.object_)
         values[:] = [str(value) for value in field.values.tolist()]
     return np.where(null, "", values) if null.any() else values
+
+
+def _held(target: Target, values: Array, null: Mask) -> Level1Column:
+    """A column of the target's kind: what it cannot hold is null."""
+    if target.kind == "text":
+        return Level1Column(values, null)
+    if target.kind == "int":
+        return _whole(values, null)
+    numbers = values.astype(np.float64, copy=False)
+    return _blank(numbers, null | ~np.isfinite(numbers))
 
 
 def _whole(values: Array, null: Mask) -> Level1Column:

@@ -39,37 +39,40 @@ class Packets:
         for row in np.flatnonzero(rows).tolist():
             self.refused.setdefault(row, (code, reason))
 
-    def read(self, spellings: Sequence[str]) -> Field:
-        """The field under the first of its spellings that the schema has."""
+    def read(self, spellings: Sequence[str], needed: Mask | None = None) -> Field:
+        """The field under the first of its spellings that the schema has.
+
+        A text that is not UTF-8 refuses its row, if that is one of the `needed` rows (None: all are).
+        """
         for path in spellings:
             column = self.columns.get(path)
             if column is not None:
-                return self._texts(path, column) if column.kind == "text" or column.symbols else _numbers(column)
+                text = column.kind == "text" or column.symbols
+                return self._texts(path, column, needed) if text else _numbers(column)
         return Field(None, np.zeros(self.n, dtype=np.int64), np.ones(self.n, dtype=np.bool_))
 
-    def _texts(self, path: str, column: Column) -> Field:
+    def _texts(self, path: str, column: Column, needed: Mask | None) -> Field:
         values = np.empty(self.n, dtype=np.object_)
         if column.symbols:
             values[:] = [column.symbols[index] for index in column.values.tolist()]
             return Field("text", values, column.null)
         known: dict[bytes, str] = {}
         texts: list[str] = []
+        bad = np.zeros(self.n, dtype=np.bool_)
         buffer = self.buffer
         for row, (start, end) in enumerate(column.values.tolist()):
             piece = bytes(buffer[start:end])
             text = known.get(piece)
             if text is None:
-                text = known[piece] = self._decode(piece, row, path)
+                try:
+                    text = known[piece] = piece.decode("utf-8")
+                except UnicodeDecodeError:
+                    text = ""
+                    bad[row] = True
             texts.append(text)
+        self.refuse(bad if needed is None else bad & needed, "bad_utf8", f"{path} is not UTF-8")
         values[:] = texts
         return Field("text", values, column.null)
-
-    def _decode(self, piece: bytes, row: int, path: str) -> str:
-        try:
-            return piece.decode("utf-8")
-        except UnicodeDecodeError:
-            self.refused.setdefault(row, ("bad_utf8", f"{path} is not UTF-8"))
-            return ""
 
 
 def _numbers(column: Column) -> Field:

@@ -20,7 +20,7 @@ from stream.survey.convert import Converter, blank, flags
 from stream.survey.fields import Packets
 from stream.survey.target import FLAG_BITS, TARGETS
 from stream.survey.times import nights
-from stream.survey.vocabulary import ColumnRule, FlagRule, SurveyFile
+from stream.survey.vocabulary import FlagRule, SurveyFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Survey:
                 rule = rules.get(target.name)
                 if rule is None:
                     converter.made[target.name] = blank(target.kind, converter.packets.n)
-                elif _needs_flux(rule) == errors_of_magnitudes:
+                elif bool(rule.errors_of()) == errors_of_magnitudes:
                     converter.made[target.name] = converter.column(target, rule)
 
     def _check(self, packets: Packets, made: dict[str, Level1Column]) -> None:
@@ -127,10 +127,6 @@ class Survey:
         nowhere = ra.null | dec.null | off_sky(reduced, dec.values)
         packets.refuse(nowhere, "bad_position", "ra or dec is missing, not finite or off the sky")
         made["ra"] = Level1Column(reduced, ra.null)
-
-
-def _needs_flux(rule: ColumnRule) -> bool:
-    return rule.magnitude_error is not None or (rule.otherwise is not None and _needs_flux(rule.otherwise))
 
 
 def load_survey(name_or_path: str | Path) -> Survey:
@@ -166,10 +162,11 @@ def parse_survey(text: str, where: str) -> Survey:
     advice = "docs/reference/survey-files.md has the vocabulary"
     try:
         return Survey(text, SurveyFile.model_validate(tomllib.loads(text)))
-    except tomllib.TOMLDecodeError as error:
-        raise Fatal("bad_survey_file", f"{where}: {error}", advice) from error
     except ValidationError as error:
         raise Fatal("bad_survey_file", f"{where}: {_first(error)}", advice) from error
+    except (ValueError, RecursionError) as error:
+        # Besides a TOMLDecodeError: a number of thousands of digits, brackets nested too deep.
+        raise Fatal("bad_survey_file", f"{where}: {error}", advice) from error
 
 
 def _first(error: ValidationError) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from stream.survey.target import FLAG_BITS, TARGETS, Kind
 
-Value = bool | int | float | str
 KINDS: dict[str, Kind] = {target.name: target.kind for target in TARGETS}
 UTC_SINCE_MJD = 41317.0
 """1972-01-01: before it, UTC had no whole leap seconds."""
@@ -23,7 +23,19 @@ def _array(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Paths = Annotated[tuple[str, ...], BeforeValidator(_spellings), Field(min_length=1)]
+def _held(value: Any) -> Any:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number has at most 64 bits")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("a number is finite")
+    return value
+
+
+Number = Annotated[float | int, BeforeValidator(_held)]
+Divisor = Annotated[int, BeforeValidator(_held), Field(ge=1)]
+Value = Annotated[bool | int | float | str, BeforeValidator(_held)]
+Path = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_spellings), Field(min_length=1)]
 Values = Annotated[tuple[Value, ...], BeforeValidator(_array)]
 
 
@@ -44,8 +56,8 @@ class PlusRule(Table):
     """A second field times a factor, added; `default` stands where the second field is null or absent."""
 
     field: Paths
-    factor: float = 1.0
-    default: float | None = None
+    factor: Number = 1.0
+    default: Number | None = None
 
 
 class SignRule(Table):
@@ -63,10 +75,10 @@ class ColumnRule(Table):
     text: bool = False
     none: Values = ()
     map: dict[str, Value] | None = None
-    scale: float | int | None = None
-    offset: float | int | None = None
-    div: Annotated[int, Field(ge=1)] | None = None
-    mod: Annotated[int, Field(ge=1)] | None = None
+    scale: Number | None = None
+    offset: Number | None = None
+    div: Divisor | None = None
+    mod: Divisor | None = None
     time: TimeRule | None = None
     plus: PlusRule | None = None
     magnitude: Literal["ab"] | None = None
@@ -78,22 +90,34 @@ class ColumnRule(Table):
     def _steps_fit(self) -> Self:
         counted = [name for name in ("scale", "offset", "div", "mod") if getattr(self, name) is not None]
         kinds = [name for name in ("time", "magnitude", "magnitude_error") if getattr(self, name) is not None]
-        if self.text and (counted or kinds or self.plus or self.map):
-            raise ValueError("text goes with none and else only")
+        if self.text and self.map is not None:
+            raise ValueError("text and map exclude one another")
+        if (self.text or self.map is not None) and (counted or kinds or self.plus):
+            raise ValueError(f"{'text' if self.text else 'map'} goes with none and else only")
         if len(kinds) > 1:
             raise ValueError(f"{' and '.join(kinds)} exclude one another")
         if (self.sign is None) != (self.magnitude is None):
             raise ValueError("magnitude and sign go together")
         return self
 
+    def chain(self) -> Iterator[ColumnRule]:
+        """The rule, and those that its `else` leads to."""
+        rule: ColumnRule | None = self
+        while rule is not None:
+            yield rule
+            rule = rule.otherwise
+
     def paths(self) -> Iterator[str]:
         """Every dotted path that the rule may read."""
-        yield from self.field
-        for part in (self.plus, self.sign):
-            if part is not None:
-                yield from part.field
-        if self.otherwise is not None:
-            yield from self.otherwise.paths()
+        for rule in self.chain():
+            yield from rule.field
+            for part in (rule.plus, rule.sign):
+                if part is not None:
+                    yield from part.field
+
+    def errors_of(self) -> set[str]:
+        """The columns of whose magnitudes the rule, or one that its `else` leads to, is the error."""
+        return {rule.magnitude_error for rule in self.chain() if rule.magnitude_error is not None}
 
     def fits(self, kind: Kind) -> str | None:
         """Why the rule cannot feed a column of this kind; None if it can."""
@@ -158,6 +182,7 @@ class SurveyFile(Table):
         return self
 
     def _check_error(self, name: str, rule: ColumnRule) -> None:
-        named = rule.magnitude_error
-        if named is not None and (named not in self.columns or self.columns[named].magnitude is None):
-            raise ValueError(f"columns.{name}.magnitude_error: {named} is not a column made from a magnitude")
+        for named in rule.errors_of():
+            flux = self.columns.get(named)
+            if flux is None or flux.magnitude is None or flux.errors_of():
+                raise ValueError(f"columns.{name}.magnitude_error: {named} is not a column made from a magnitude")
