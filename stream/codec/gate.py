@@ -102,6 +102,11 @@ class Passed:
     facts: Facts
 
 
+def _named(full: str) -> dict[str, str]:
+    """How a type says its full name, whatever the namespace in which it stands."""
+    return {"name": full} if "." in full else {"name": full, "namespace": ""}
+
+
 def _idle(kind: AvroType, inner: list[Facts]) -> int:
     if isinstance(kind, Union):
         return max(0 if is_null(branch) else facts.idle for branch, facts in zip(kind.branches, inner, strict=True))
@@ -187,7 +192,7 @@ class Gate:
             raise refused(f"{full} has two fields of one name")
         record = self._note(Record(tuple(fields)))
         self._named[full] = record
-        return record, {"type": "record", "name": full, "fields": clean}
+        return record, {"type": "record", **_named(full), "fields": clean}
 
     def _blocks(self, schema: dict[str, Any], name: str, namespace: str, depth: int) -> tuple[AvroType, Any]:
         inside = "items" if name == "array" else "values"
@@ -218,10 +223,13 @@ class Gate:
                 raise refused(f"{full} has a symbol that is not a name")
             leaf, more = Enum(tuple(symbols)), {"symbols": symbols}
         self._named[full] = self._note(leaf)
-        return leaf, {"type": name, "name": full} | more
+        return leaf, {"type": name, **_named(full)} | more
 
     def _define(self, schema: dict[str, Any], namespace: str) -> tuple[str, str]:
         name, space = schema.get("name"), schema.get("namespace", namespace)
+        if space is None:
+            # Not the enclosing one: that is how fastavro reads it.
+            space = ""
         if not isinstance(name, str) or not isinstance(space, str):
             raise refused("a named type has no name")
         full = name if "." in name or not space else f"{space}.{name}"

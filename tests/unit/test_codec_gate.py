@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from typing import Any
 
+import fastavro
 import pytest
 from fastavro.schema import to_parsing_canonical_form
 
@@ -167,6 +169,33 @@ def test_the_rabin_fingerprint_is_that_of_the_avro_specification() -> None:
     assert WriterSchema.of('"int"').rabin() == (0x7275D51A3F395C8F).to_bytes(8, "little")
 
 
-def test_defaults_that_do_not_fit_are_taken_since_writers_do_not_use_them() -> None:
-    schema = {"type": "record", "name": "R", "fields": [{"name": "f", "type": ["null", "int"], "default": "x"}]}
-    WriterSchema.of(json.dumps(schema))
+LONG = {"type": "long", "logicalType": "timestamp-micros"}
+UNFIT = {
+    "a default of another type": {"name": "f", "type": LONG, "default": "x"},
+    "a default of no branch": {"name": "f", "type": ["null", LONG], "default": "x"},
+    "a default further in": {"name": "f", "type": record({"type": "array", "items": record("int", "S")}), "default": 1},
+    "aliases that are no list": {"name": "f", "type": LONG, "aliases": 7},
+    "a decimal of no precision": {"name": "f", "type": {"type": "bytes", "logicalType": "decimal", "precision": -1}},
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_no_reader_needs_is_taken_and_a_file_with_the_schema_can_be_read_all_the_same(case: str) -> None:
+    fields = [{"name": "first", "type": "int", "default": 3, "doc": "said"}, UNFIT[case]]
+    came = {"type": "record", "name": "a.Top", "fields": fields}
+    schema = WriterSchema.of(json.dumps(came), 5)
+    assert schema.fingerprint == WriterSchema.of(schema.text).fingerprint
+    assert WriterSchema.of(schema.text, 5) == schema
+    assert ("said" in schema.text) == ("default" in case)
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, {"type": "map", "values": "bytes"}, {"avro.schema": schema.text.encode()})
+    assert list(fastavro.reader(io.BytesIO(b"Obj\x01" + out.getvalue() + b"s" * 16))) == []
+
+
+def test_a_namespace_of_null_is_none_as_for_fastavro() -> None:
+    inner = {"type": "record", "name": "S", "namespace": None, "fields": [{"name": "x", "type": "int"}]}
+    schema = {"type": "record", "name": "a.R", "fields": [{"name": "f", "type": inner}]}
+    expected = hashlib.sha256(to_parsing_canonical_form(schema).encode()).hexdigest()
+    assert WriterSchema.of(json.dumps(schema)).fingerprint == expected
+    with pytest.raises(Poison, match="no name"):
+        WriterSchema.of(json.dumps({**inner, "namespace": 0}))
