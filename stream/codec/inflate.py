@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import bz2
+import lzma
+import sys
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
 
 import pyarrow as pa
-import zstandard
 
 from stream.errors import Poison
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MAX_INFLATED = 32 * 1024 * 1024
 """Bytes that one message may inflate to."""
@@ -17,6 +25,9 @@ MAX_RATIO = 20
 """Bytes out for each byte in, beyond `ALLOWANCE`: alerts reach 2.5, a bomb a thousand."""
 ALLOWANCE = 64 * 1024
 """Bytes out that any message may have."""
+_XZ_MEMORY = 96 * 1024 * 1024
+"""Bytes that an xz stream may want for its dictionary: what the highest preset wants."""
+_ZSTD_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_INFLATED.bit_length() - 1}
 
 
 def bound(size: int) -> int:
@@ -46,18 +57,34 @@ def _deflate(data: bytes, limit: int) -> bytes:
     return out
 
 
-def _bzip2(data: bytes, limit: int) -> bytes:
-    machine = bz2.BZ2Decompressor()
-    out = machine.decompress(data, limit + 1)
-    if len(out) <= limit and not machine.eof:
-        raise broken("bzip2")
-    return out
+class _Machine(Protocol):
+    """Inflates one stream or frame; bz2, lzma and zstd have it alike."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-def _zstandard(data: bytes, limit: int) -> bytes:
-    machine = zstandard.ZstdDecompressor(max_window_size=MAX_INFLATED)
-    with machine.stream_reader(data, read_across_frames=True) as reader:
-        return reader.read(limit + 1)
+def _streams(name: str, machine: Callable[[], _Machine]) -> Callable[[bytes, int], bytes]:
+    """Inflates a block of one stream or several, each whole."""
+
+    def inflated(data: bytes, limit: int) -> bytes:
+        pieces: list[bytes] = []
+        left = limit + 1
+        while not pieces or data:
+            one = machine()
+            pieces.append(one.decompress(data, left))
+            left -= len(pieces[-1])
+            if not left:
+                break
+            if not one.eof:
+                raise broken(name)
+            data = one.unused_data
+        return b"".join(pieces)
+
+    return inflated
 
 
 def _snappy(data: bytes, limit: int) -> bytes:
@@ -81,8 +108,9 @@ def _snappy(data: bytes, limit: int) -> bytes:
 _CODECS: Mapping[bytes, Callable[[bytes, int], bytes]] = {
     b"null": _plain,
     b"deflate": _deflate,
-    b"bzip2": _bzip2,
-    b"zstandard": _zstandard,
+    b"bzip2": _streams("bzip2", bz2.BZ2Decompressor),
+    b"xz": _streams("xz", partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY)),
+    b"zstandard": _streams("zstandard", partial(zstd.ZstdDecompressor, options=_ZSTD_OPTIONS)),
     b"snappy": _snappy,
 }
 
@@ -109,7 +137,7 @@ def inflate(codec: bytes, data: bytes, limit: int) -> bytes:
         raise Poison("codec", f"no such codec: {codec[:40]!r}")
     try:
         out = machine(data, limit)
-    except (zlib.error, OSError, ValueError, EOFError, zstandard.ZstdError, pa.ArrowException) as error:
+    except (zlib.error, OSError, ValueError, EOFError, lzma.LZMAError, zstd.ZstdError, pa.ArrowException) as error:
         raise broken(codec.decode()) from error
     if len(out) > limit:
         raise bomb(limit)
