@@ -15,6 +15,8 @@ SYNC = 16
 """Bytes of the sync marker after the header and after each block."""
 MAX_RECORDS = 65_536
 """Records of one message."""
+MIN_RECORD = 64
+"""Bytes of a message for each of its records: a Level-1 row alone is larger than that."""
 MAX_META = 1024
 """Entries of a header."""
 _KEPT = 32

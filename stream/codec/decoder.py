@@ -50,9 +50,9 @@ class Group:
     part
         ``int32[k]``: 0, or 1, 2, … for further records of a raw container.
     datum_start, datum_end
-        ``int64[k]``: where each alert's Avro datum lies in `buffer`.
+        ``int64[k]``: where each alert's Avro datum lies in `buffer`; 0 for ``raw``.
     buffer
-        ``uint8``: the batch's; for ``raw`` the inflated records.
+        ``uint8``: the batch's; for ``raw`` nothing but the texts to which `columns` point.
     columns
         The wanted fields that the schema has.
     """
@@ -249,7 +249,7 @@ class Decoder:
 
 
 def _raw_group(plan: Plan, rows: list[int], parts: list[RawRecords]) -> Group:
-    counts = [len(part.starts) for part in parts]
+    counts = [len(part) for part in parts]
     joined = join_raw(parts, plan.slots)
     return Group(
         plan.schema,
@@ -257,8 +257,8 @@ def _raw_group(plan: Plan, rows: list[int], parts: list[RawRecords]) -> Group:
         b"",
         np.repeat(np.array(rows, np.int32), counts),
         np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
-        joined.starts,
-        joined.ends,
+        np.zeros(len(joined), np.int64),
+        np.zeros(len(joined), np.int64),
         np.frombuffer(joined.buffer, np.uint8),
         to_columns(plan.slots, joined.outcome, None),
     )

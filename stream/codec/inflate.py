@@ -23,8 +23,8 @@ MAX_INFLATED = 32 * 1024 * 1024
 """Bytes that one message may inflate to."""
 MAX_RATIO = 20
 """Bytes out for each byte in, beyond `ALLOWANCE`: alerts reach 2.5, a bomb a thousand."""
-ALLOWANCE = 64 * 1024
-"""Bytes out that any message may have."""
+ALLOWANCE = 1024 * 1024
+"""Bytes out that any message may have: an image of zeros is a thousand times smaller than itself."""
 _XZ_MEMORY = 96 * 1024 * 1024
 """Bytes that an xz stream may want for its dictionary: what the highest preset wants."""
 _ZSTD_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_INFLATED.bit_length() - 1}

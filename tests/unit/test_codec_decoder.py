@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import threading
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -287,9 +288,9 @@ def test_containers_of_several_records_or_compressed_give_all_rows(
     assert group.part.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
     assert read(group, "label") == [b"n0", b"n1", b"n2", b"n3", b"n4", b"n0", b"n1", b""]
     assert read(group, "source.band") == ["gö".encode()] * 7 + [None]
-    for i, record in enumerate([*many, *many[:2], BARE]):
-        datum = group.buffer[group.datum_start[i] : group.datum_end[i]].tobytes()
-        assert datum == encode_datum(PACKET, record)
+    assert read(group, "source.id") == [1 << 60] * 7 + [None]
+    assert read(group, "source.tag") == [b"abc"] * 7 + [None]
+    assert group.datum_start.tolist() == group.datum_end.tolist() == [0] * 8
 
 
 PRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -373,6 +374,34 @@ def test_a_bomb_is_refused_before_it_is_large(decoder: Decoder, codec: str) -> N
     checked = decoder.check([bomb, container(FULL, codec=codec)])
     assert [(refusal.row, refusal.code) for refusal in checked.refused] == [(0, "inflation")]
     assert [group.message.tolist() for group in checked.groups] == [[1]]
+
+
+def test_what_messages_inflate_to_is_not_kept_but_for_the_wanted_texts() -> None:
+    decoder = Decoder(Schemas(), ["label", "source.id", "source.band"])
+    decoder.warm()
+    packet = {**FULL, "source": {**SOURCE, "blob": bytes(800_000)}, "history": []}
+    values = [container({**packet, "label": f"n{i}"}, codec="zstandard") for i in range(100)]
+    assert max(map(len, values)) < 2000, "images of zeros, which are no bomb"
+    tracemalloc.start()
+    try:
+        group = only(decoder.check(values))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert read(group, "label") == [f"n{i}".encode() for i in range(100)]
+    assert read(group, "source.id") == [1 << 60] * 100
+    assert group.buffer.nbytes == sum(len(f"n{i}") + len("gö".encode()) for i in range(100))
+    assert peak < 8 * 2**20
+
+
+def test_texts_and_records_are_bounded_by_the_bytes_of_their_message(decoder: Decoder) -> None:
+    long = container({**BARE, "label": "x" * 900_000}, codec="zstandard")
+    assert len(long) < 2000
+    schema = {"type": "record", "name": "Tiny", "fields": [{"name": "label", "type": ["null", "string"]}]}
+    values = [made(b"null", n, b"\x00" * n, schema=schema) for n in (2, 1000)]
+    checked = decoder.check([long, *values])
+    assert [(refusal.row, refusal.code) for refusal in checked.refused] == [(0, "inflation"), (2, "too_many_records")]
+    assert [group.message.tolist() for group in checked.groups] == [[1] * 2]
 
 
 def test_a_bad_record_refuses_its_whole_container(decoder: Decoder) -> None:
