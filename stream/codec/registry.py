@@ -13,12 +13,14 @@ import secrets
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 from stream.clock import Clock, SystemClock
 from stream.codec.gate import MAX_TEXT, refused
 from stream.codec.lookup import SchemaAway, SchemaUnknown
+from stream.codec.references import MAX_REFERENCES, whole
 from stream.codec.schema import WriterSchema
 from stream.errors import Poison, SkyburstError, Wrong
 
@@ -149,11 +151,33 @@ class RegistrySchemas:
             raise SchemaAway(f"the registry {self._url} answers {status} when asked for schema {schema_id}")
         if answer.get("schemaType", "AVRO") != "AVRO":
             raise refused(f"schema {schema_id} is {str(answer['schemaType'])[:40]!r}, not Avro")
-        if answer.get("references"):
-            raise refused(f"schema {schema_id} refers to other subjects; register it whole")
         if not isinstance(answer.get("schema"), str):
             raise SchemaAway(f"the registry {self._url} gives no text for schema {schema_id}")
-        return str(answer["schema"])
+        text = str(answer["schema"])
+        return whole(text, self._referred(schema_id, answer)) if answer.get("references") else text
+
+    def _referred(self, schema_id: int, answer: dict[str, Any]) -> list[str]:
+        """The texts of all schemas that one needs."""
+        texts: dict[str, str] = {}
+        left, begun = [answer], self._clock.monotonic()
+        while left:
+            for path in _paths(left.pop()):
+                if path in texts:
+                    continue
+                if len(texts) == MAX_REFERENCES:
+                    raise refused(f"schema {schema_id} needs more than {MAX_REFERENCES} other subjects")
+                if self._clock.monotonic() - begun > LONGEST:
+                    raise SchemaAway(
+                        f"the registry {self._url} did not answer for schema {schema_id} in {LONGEST:.0f} s"
+                    )
+                status, other = self._request(path)
+                if status == 404:
+                    raise SchemaUnknown(schema_id, str(self._url))
+                if status != 200 or not isinstance(other, dict) or not isinstance(other.get("schema"), str):
+                    raise SchemaAway(f"the registry {self._url} answers {status} when asked for {path}")
+                texts[path] = other["schema"]
+                left.append(other)
+        return list(texts.values())
 
     def _request(self, path: str) -> tuple[int, Any]:
         """Status and parsed answer; None for an answer that is not JSON or too long."""
@@ -174,3 +198,13 @@ class RegistrySchemas:
             return status, json.loads(body)
         except (ValueError, RecursionError):
             return status, None
+
+
+def _paths(answer: dict[str, Any]) -> list[str]:
+    """Where a registry has the schemas to which an answer of its refers."""
+    references = answer.get("references") or []
+    try:
+        named = [(str(one["subject"]), int(one["version"])) for one in references]
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise refused("its references do not name a subject and a version each") from error
+    return [f"subjects/{quote(subject, safe='')}/versions/{version}" for subject, version in named]

@@ -29,6 +29,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.schemas: dict[int, Any] = {}
+        self.subjects: dict[str, Any] = {}
         self.status = 0
         self.asked: list[str] = []
         self.authorization: list[str | None] = []
@@ -57,7 +58,7 @@ class Registry:
             return self.status, b"{}"
         if path == "/subjects":
             return 200, json.dumps([f"subject-{i}" for i in self.schemas]).encode()
-        found = self.schemas.get(int(path.rpartition("/")[2]))
+        found = self.subjects.get(path) or self.schemas.get(int(path.rpartition("/")[2]))
         if found is None:
             return 404, b'{"error_code": 40403, "message": "Schema not found"}'
         return 200, found if isinstance(found, bytes) else json.dumps(found).encode()
@@ -197,7 +198,8 @@ def test_a_port_that_nobody_listens_on_is_away() -> None:
     [
         ({"schema": '{"type": "array", "items": "null"}'}, "no bytes"),
         ({"schema": "syntax", "schemaType": "PROTOBUF"}, "PROTOBUF"),
-        ({"schema": TEXT, "references": [{"name": "a", "subject": "b", "version": 1}]}, "refers to"),
+        ({"schema": TEXT, "references": [{"name": "a", "subject": "b"}]}, "a subject and a version each"),
+        ({"schema": TEXT, "references": 7}, "a subject and a version each"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused_for_ever(
@@ -209,6 +211,70 @@ def test_a_schema_that_cannot_be_used_is_refused_for_ever(
             schemas.get(7)
     assert refused.value.code == "schema_refused"
     assert registry.asked == ["/schemas/ids/7"]
+
+
+def refers(*subjects: str) -> list[dict[str, Any]]:
+    return [{"name": "as the registry pleases", "subject": subject, "version": 2} for subject in subjects]
+
+
+def fields(*kinds: Any) -> list[dict[str, Any]]:
+    return [{"name": f"f{i}", "type": kind} for i, kind in enumerate(kinds)]
+
+
+def fill_with_references(registry: Registry) -> WriterSchema:
+    """Register a schema that needs two subjects, and give the same schema whole."""
+    band = {"type": "enum", "name": "Band", "namespace": "a.b", "symbols": ["g", "r"]}
+    inner = {"type": "record", "name": "a.Inner", "fields": fields("a.b.Band", ["null", "a.b.Band"])}
+    outer = {"type": "record", "name": "Outer", "namespace": "a", "fields": fields("Inner", ["null", "a.b.Band"])}
+    array = {"type": "array", "items": "Inner"}
+    outer["fields"].append({"name": "more", "type": array})  # type: ignore[attr-defined]
+    registry.schemas[7] = {"schema": json.dumps(outer), "references": refers("a/in ner", "band")}
+    registry.subjects["/subjects/a%2Fin%20ner/versions/2"] = {"schema": json.dumps(inner), "references": refers("band")}
+    registry.subjects["/subjects/band/versions/2"] = {"schema": json.dumps(band)}
+    written = {**inner, "fields": fields(band, ["null", "a.b.Band"])}
+    return WriterSchema.of(
+        json.dumps({**outer, "fields": [*fields(written, ["null", "a.b.Band"]), outer["fields"][2]]})
+    )
+
+
+def test_a_schema_that_refers_to_other_subjects_is_made_whole(registry: Registry, tmp_path: Path) -> None:
+    expected = fill_with_references(registry)
+    schema = RegistrySchemas(registry.url, tmp_path).get(7)
+    assert schema.fingerprint == expected.fingerprint
+    assert len(registry.asked) == 3, "each subject once"
+    registry.status = 500
+    assert RegistrySchemas(registry.url, tmp_path).get(7) == schema, "kept whole across a restart"
+
+
+def test_a_subject_that_is_missing_makes_the_schema_unknown_until_it_is_there(
+    registry: Registry, schemas: RegistrySchemas, clock: ManualClock
+) -> None:
+    expected = fill_with_references(registry)
+    band = registry.subjects.pop("/subjects/band/versions/2")
+    with pytest.raises(SchemaUnknown):
+        schemas.get(7)
+    registry.subjects["/subjects/band/versions/2"] = band
+    clock.advance(ASK_AGAIN)
+    assert schemas.get(7).fingerprint == expected.fingerprint
+
+
+def test_references_are_bounded_and_may_not_go_round_in_circles(registry: Registry, schemas: RegistrySchemas) -> None:
+    for i in range(70):
+        text = json.dumps({"type": "record", "name": f"R{i}", "fields": fields(f"R{i + 1}")})
+        registry.subjects[f"/subjects/s{i}/versions/2"] = {"schema": text, "references": refers(f"s{i + 1}")}
+    registry.schemas[7] = {"schema": '"R0"', "references": refers("s0")}
+    with pytest.raises(Poison, match="more than 64 other subjects"):
+        schemas.get(7)
+    last = {"type": "record", "name": "R40", "fields": fields("int")}
+    registry.subjects["/subjects/s40/versions/2"] = {"schema": json.dumps(last)}
+    registry.schemas[8] = {"schema": '"R0"', "references": refers("s0")}
+    with pytest.raises(Poison, match="nested more than 32"):
+        schemas.get(8)
+    again = {"type": "record", "name": "R3", "fields": fields("R0")}
+    registry.subjects["/subjects/s3/versions/2"] = {"schema": json.dumps(again), "references": refers("s0")}
+    registry.schemas[9] = {"schema": '"R0"', "references": refers("s0")}
+    with pytest.raises(Poison, match="contains itself"):
+        schemas.get(9)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"schema": 7}', b"[" * 100_000, b" " * 17_000_000])
