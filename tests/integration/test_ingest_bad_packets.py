@@ -54,7 +54,7 @@ async def test_each_kind_is_quarantined_under_its_code_and_the_good_ones_around_
     good = sum(m.key is not None and int(m.key) < 100 for m in messages if m.key != b"k")
     kept = run.send([*messages, unframed(b""), Sent(None, b"gone"), sent(99, psfFlux=math.nan, snr=math.inf)])
     before = {code: metrics.QUARANTINED.value(code=code) for code in BAD}
-    assert await once(run, max_packet_bytes=CAP, schema_hold_s=0.0, until_idle_s=1.5) == 0
+    assert await once(run, max_packet_bytes=CAP, schema_hold_s=0.0, until_idle_s=4.0) == 0
 
     found = await rows(level1_url, "SELECT * FROM quarantine ORDER BY kafkaOffset")
     counts = Counter(row.code for row in found)
