@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from stream.cli.options import json_option, shared_options
-from stream.cli.output import show, show_fields
+from stream.cli.options import ID, NIGHT, json_option, shared_options
+from stream.cli.output import show, show_fields, writing
 from stream.cli.survey_name import survey_name
 from stream.config import Settings
 from stream.errors import SkyburstError, Wrong
@@ -27,8 +27,8 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.option("--code", help="Of this code alone.")
-@click.option("--visit", type=int, help="Of this visit alone.")
-@click.option("--night", type=int, metavar="YYYYMMDD", help="Of this night alone.")
+@click.option("--visit", type=ID, help="Of this visit alone.")
+@click.option("--night", type=NIGHT, metavar="YYYYMMDD", help="Of this night alone.")
 @click.option(
     "--state",
     type=click.Choice(["held", "redriven", "all"]),
@@ -64,7 +64,8 @@ def show_(settings: Settings, record: str, out: Path | None, as_json: bool) -> N
     """One RECORD (STREAM:PARTITION:OFFSET): where it came from, why it was refused, its key, headers and bytes."""
     fields, value = asyncio.run(_shown(settings, record))
     if out is not None:
-        out.write_bytes(value)
+        with writing(out):
+            out.write_bytes(value)
     show_fields(fields if out is None else fields | {"written": str(out)}, as_json=as_json)
 
 
