@@ -46,7 +46,7 @@ class Packets:
         Share of those that are truncated, without a value, or with an id sent before.
     """
 
-    def __init__(self, chance: Random, large: float = 0.26, odd: float = 0.02) -> None:
+    def __init__(self, chance: Random, large: float = 0.3, odd: float = 0.02) -> None:
         self._chance = chance
         self._large = large
         self._odd = odd
