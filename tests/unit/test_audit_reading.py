@@ -18,6 +18,7 @@ from stream.alertdb.header import Kind
 from stream.alertdb.local import LocalStore
 from stream.alertdb.objects import ObjectStore
 from stream.alertdb.rowdigest import row_digest as written_digest
+from stream.audit import broker
 from stream.audit.blocks import DataFile
 from stream.audit.derive import Decoder, message_fields
 from stream.audit.files import Absent, FolderFiles, ObjectFiles, digest_of, open_files
@@ -28,6 +29,7 @@ from stream.audit.notes import Damaged, read_note
 from stream.codec.lsst import LsstPackageSchemas
 from stream.errors import Transient
 from stream.survey import load_survey
+from stream.transport.kafka.columns import HEADERS_LOST
 
 AUDIT = Path(stream.audit.__file__).parent
 VERIFYING = "aside blocks broker chunks commits containers derive files findings indexes notes packets places report"
@@ -37,7 +39,7 @@ VERIFYING += " reverse rows schema scratch seen segment stored tiling verify"
 def test_verify_imports_no_reader_and_no_kernel_of_what_wrote() -> None:
     allowed = {"stream.alert", "stream.clock", "stream.errors", "stream.survey"}
     allowed |= {"stream.tables.model", "stream.tables.trouble"}
-    allowed |= {"stream.transport.kafka.columns", "stream.transport.kafka.topic_ids", "stream.transport.security"}
+    allowed |= {"stream.transport.kafka.topic_ids", "stream.transport.security"}
     for name in VERIFYING.split():
         tree = ast.parse((AUDIT / f"{name}.py").read_text())
         for node in ast.walk(tree):
@@ -180,3 +182,12 @@ def test_put_segments_are_read_too(rng: np.random.Generator) -> None:
     lengths = (sealed.data_length, sealed.index_length)
     read = Messages(ObjectFiles(memory), (sealed.data_name, sealed.index_name), lengths).batch(0)
     assert len(read.values) == 7
+
+
+@pytest.mark.parametrize("error", [SystemError("an exception set"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")])
+def test_where_the_client_gives_no_headers_verify_expects_the_mark_that_ingest_keeps(error: Exception) -> None:
+    class Given:
+        def headers(self) -> None:
+            raise error
+
+    assert tuple(broker._headers(Given())) == HEADERS_LOST
