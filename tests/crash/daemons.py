@@ -117,9 +117,12 @@ class Daemon:
         return code
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
+        """Send a signal, unless it has ended."""
         if self.alive:
-            os.kill(self.pid, number)
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                assert not self.alive, f"{self.log.stem} is gone, and nobody knows how it ended"
 
     def freeze(self) -> None:
         self.send(signal.SIGSTOP)

@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from stream.local.process import tail
 
 
 class Nursery:
-    """The tests' side of it."""
+    """The tests' side of it. Threads may share it: one question and its answer at a time."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
+        self._asking = threading.Lock()
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True
@@ -34,9 +36,11 @@ class Nursery:
         asked, answers = self._process.stdin, self._process.stdout
         assert asked is not None
         assert answers is not None
-        asked.write(json.dumps({"argv": list(argv), "environment": dict(environment), "log": str(log)}) + "\n")
-        asked.flush()
-        answer = answers.readline()
+        question = json.dumps({"argv": list(argv), "environment": dict(environment), "log": str(log)}) + "\n"
+        with self._asking:
+            asked.write(question)
+            asked.flush()
+            answer = answers.readline()
         assert answer, f"the nursery ended:\n{tail(self._log)}"
         return int(answer)
 
@@ -78,13 +82,15 @@ def _serve() -> None:
 
 
 def _reap(children: dict[int, Path]) -> None:
+    """Write the exit codes of those that ended, and only then let go of their numbers."""
     for pid in list(children):
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end is not None:
             log = children.pop(pid)
             written = exit_file(log).with_suffix(".exiting")
-            written.write_text(str(os.waitstatus_to_exitcode(status)))
+            written.write_text(str(end.si_status if end.si_code == os.CLD_EXITED else -end.si_status))
             written.rename(exit_file(log))
+            os.waitpid(pid, 0)
 
 
 def _become(asked: Any, log: Path) -> None:
