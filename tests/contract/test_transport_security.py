@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,41 +46,49 @@ def test_records_go_out_and_in_over_each_listener(kafka: Any, kafka_trust: Any, 
     source.close()
 
 
-@pytest.mark.parametrize(
-    ("listener", "wrong"),
-    [
-        ("TLS", lambda trust: Plaintext()),
-        ("TLS", lambda trust: Tls()),
-        ("MTLS", lambda trust: Tls(trust.authority)),
-        ("SCRAM", lambda trust: SaslScram(trust.user, SecretStr("guessed"), tls=Tls(trust.authority))),
-        ("SCRAM", lambda trust: SaslScram("nobody", SecretStr(trust.password), tls=Tls(trust.authority))),
-    ],
-    ids=["no encryption", "unknown authority", "no certificate", "wrong password", "unknown user"],
-)
-def test_who_comes_wrongly_gets_nothing_and_is_told(
-    kafka: Any, kafka_trust: Any, topic: str, listener: str, wrong: Any
-) -> None:
-    kafka.create_topic(topic)
-    publisher = KafkaPublisher(kafka.address(listener), wrong(kafka_trust), extra={"message.timeout.ms": 1500})
-    told: list[SkyburstError | None] = []
-    publisher.send(topic, b"x", on_delivery=lambda error, *_: told.append(error))
-    publisher.flush(15)
-    publisher.close()
-    assert len(told) == 1
-    assert isinstance(told[0], Transient)
+WRONGLY: dict[str, tuple[str, Callable[[Any], Security]]] = {
+    "no encryption": ("TLS", lambda trust: Plaintext()),
+    "unknown authority": ("TLS", lambda trust: Tls()),
+    "no certificate": ("MTLS", lambda trust: Tls(trust.authority)),
+    "wrong password": (
+        "SCRAM",
+        lambda trust: SaslScram(trust.user, SecretStr("guessed"), tls=Tls(trust.authority)),
+    ),
+    "unknown user": (
+        "SCRAM",
+        lambda trust: SaslScram("nobody", SecretStr(trust.password), tls=Tls(trust.authority)),
+    ),
+}
+ELSEWHERE = "a certificate for another host"
 
 
-def test_a_certificate_for_another_host_is_refused(kafka: Any, kafka_trust: Any, topic: str) -> None:
+@pytest.fixture(scope="module")
+def told(kafka: Any, kafka_trust: Any) -> dict[str, list[SkyburstError | None]]:
+    """What publishers were told that came wrongly, all at the same time: each tries for as long as it may."""
+    topic = f"wrongly-{uuid.uuid4().hex}"
     kafka.create_topic(topic)
     # The broker's certificate names 127.0.0.1 and localhost only.
-    elsewhere = kafka.address("TLS").replace("127.0.0.1", "127.0.0.2")
-    publisher = KafkaPublisher(elsewhere, Tls(kafka_trust.authority), extra={"message.timeout.ms": 1500})
-    told: list[SkyburstError | None] = []
-    publisher.send(topic, b"x", on_delivery=lambda error, *_: told.append(error))
-    publisher.flush(15)
-    publisher.close()
-    assert len(told) == 1
-    assert told[0] is not None
+    ways = {ELSEWHERE: (kafka.address("TLS").replace("127.0.0.1", "127.0.0.2"), Tls(kafka_trust.authority))}
+    ways |= {name: (kafka.address(listener), wrong(kafka_trust)) for name, (listener, wrong) in WRONGLY.items()}
+    found: dict[str, list[SkyburstError | None]] = {name: [] for name in ways}
+    publishers = {name: KafkaPublisher(*way, extra={"message.timeout.ms": 1500}) for name, way in ways.items()}
+    for name, publisher in publishers.items():
+        publisher.send(topic, b"x", on_delivery=lambda error, *_, name=name: found[name].append(error))
+    for publisher in publishers.values():
+        publisher.flush(15)
+        publisher.close()
+    return found
+
+
+@pytest.mark.parametrize("how", WRONGLY)
+def test_who_comes_wrongly_gets_nothing_and_is_told(told: dict[str, list[SkyburstError | None]], how: str) -> None:
+    (error,) = told[how]
+    assert isinstance(error, Transient)
+
+
+def test_a_certificate_for_another_host_is_refused(told: dict[str, list[SkyburstError | None]]) -> None:
+    (error,) = told[ELSEWHERE]
+    assert error is not None
 
 
 def test_secrets_are_not_in_what_is_printed() -> None:
