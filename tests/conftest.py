@@ -18,6 +18,7 @@ import hypothesis
 import numpy as np
 import pytest
 import trustme
+from doubles.nursery import Nursery
 
 from stream.local import BrokerTls, LocalKafka, LocalMariadb
 from stream.local.process import Process
@@ -145,6 +146,14 @@ def kafka(server_folder: Path, kafka_trust: Trust) -> Iterator[LocalKafka]:
     STARTS["Kafka"] = time.monotonic() - begun
     yield broker
     broker.stop(within_s=10)
+
+
+@pytest.fixture(scope="session")
+def nursery(server_folder: Path) -> Iterator[Nursery]:
+    """Forks daemons and other verbs of the command."""
+    made = Nursery(server_folder / "nursery.log")
+    yield made
+    made.close()
 
 
 @pytest.fixture

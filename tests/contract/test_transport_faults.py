@@ -60,6 +60,7 @@ def test_records_sent_while_the_broker_is_down_are_delivered_when_it_is_up(small
 
 def test_errors_of_produce_requests_are_retried_in_order(small: Broker, topic: str) -> None:
     small.create(topic)
+    small.sender = small.publisher()
     server(small).fail(PRODUCE, [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.REQUEST_TIMED_OUT] * 2)
     assert small.send(topic, [b"%d" % number for number in range(200)]) == list(range(200))
     source = small.source(topic)

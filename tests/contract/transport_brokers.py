@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from doubles.ingest_run import AT_ONCE
 
 from stream.alert import Records
 from stream.local import LocalKafka
@@ -49,8 +50,8 @@ class Broker:
         for done in admin.delete_records([TopicPartition(topic, partition, offset)]).values():
             done.result(10)
 
-    def publisher(self) -> KafkaPublisher:
-        publisher = KafkaPublisher(self.server.bootstrap)
+    def publisher(self, extra: Mapping[str, str | int] | None = None) -> KafkaPublisher:
+        publisher = KafkaPublisher(self.server.bootstrap, extra=extra)
         self.opened.append(publisher)
         return publisher
 
@@ -68,9 +69,9 @@ class Broker:
         return source
 
     def send(self, topic: str, values: Sequence[bytes | None], partition: int = 0) -> list[int]:
-        """Send and return the offsets that were acknowledged."""
+        """Send and return the offsets that were acknowledged; `sender` does it, by default a quick one."""
         offsets: list[int] = []
-        self.sender = self.sender or self.publisher()
+        self.sender = self.sender or self.publisher(AT_ONCE)
         for value in values:
             self.sender.send(topic, value, partition=partition, on_delivery=lambda error, _, at: offsets.append(at))
         assert self.sender.flush(20) == 0

@@ -9,11 +9,11 @@ from random import Random
 import numpy as np
 import pytest
 from crash.daemons import Daemons, daemons_on
-from crash.nursery import Nursery
 from crash.packets import Packets
 from crash.sender import Sender
 from crash.servers import Field, Servers
 from crash.story import Story
+from doubles.nursery import Nursery
 
 from stream.local import LocalKafka, LocalMariadb
 
@@ -30,14 +30,6 @@ def servers(server_folder: Path) -> Iterator[Servers]:
     finally:
         made.mariadb.stop(within_s=10)
         made.kafka.stop(within_s=10)
-
-
-@pytest.fixture(scope="session")
-def nursery(servers: Servers) -> Iterator[Nursery]:
-    """Forks daemons."""
-    made = Nursery(servers.folder / "nursery.log")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crash.nursery import Nursery, exit_file
 from crash.servers import Field
+from doubles.nursery import Forked, Nursery
 
 from stream.local.process import tail, wait_until
 
@@ -33,9 +33,11 @@ class Daemon:
         log.touch()
         self._field = field
         self._child: subprocess.Popen[bytes] | None = None
+        self._forked: Forked | None = None
         environment = field.environment() | dict(settings)
         if nursery is not None:
-            self.pid = nursery.start(entry, environment, log)
+            self._forked = nursery.start(entry, environment, log, entry="crash.entry")
+            self.pid = self._forked.pid
             return
         with log.open("ab") as out:
             self._child = subprocess.Popen(
@@ -53,10 +55,7 @@ class Daemon:
         """The exit code; None while it runs, or is frozen."""
         if self._child is not None:
             return self._child.poll()
-        try:
-            return int(exit_file(self.log).read_text())
-        except FileNotFoundError:
-            return None
+        return self._forked.code if self._forked is not None else None
 
     @property
     def alive(self) -> bool:

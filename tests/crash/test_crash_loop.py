@@ -9,10 +9,10 @@ from random import Random
 import pytest
 from crash.daemons import COMMAND, Daemons, daemons_on
 from crash.loop import Loop, blows
-from crash.nursery import Nursery
 from crash.packets import Packets
 from crash.sender import Sender
 from crash.servers import Field, Servers, ends_of
+from doubles.nursery import Nursery
 
 from stream.commit.failpoints import NAMES
 

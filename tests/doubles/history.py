@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from doubles.called import call
 from doubles.ingest_run import IngestRun, packet, sent
+from doubles.nursery import Nursery
 from doubles.varied_store import VariedStore
 
 from stream.codec.sources import open_schemas
@@ -35,12 +36,12 @@ class History:
 
 
 @cache
-def history(kafka: LocalKafka, mariadb: LocalMariadb, data: Path) -> History:
+def history(kafka: LocalKafka, mariadb: LocalMariadb, nursery: Nursery, data: Path) -> History:
     """Make it at the first call: a varied store; two daemons at once, one of which seals for a dead one; a re-drive; a
     commit that was durable and never published, its offsets taken by another; open segments of a killed daemon."""
     home = Path(tempfile.mkdtemp(prefix="history-", dir=mariadb.folder))
     mariadb.create_database("history")
-    run = asyncio.run(_made(kafka, mariadb.url("history"), home, data))
+    run = asyncio.run(_made(kafka, mariadb.url("history"), nursery, home, data))
     return History(run, all_rows(run.level1))
 
 
@@ -58,25 +59,25 @@ def all_rows(url: str) -> Tables:
     return rows
 
 
-def killed(run: IngestRun, failpoint: str, fired: Path) -> None:
+def killed(run: IngestRun, nursery: Nursery, failpoint: str, fired: Path) -> None:
     """Run a daemon until it is killed at a failpoint."""
-    daemon = run.start(failpoints=f"{failpoint}=kill", fired=fired)
+    daemon = run.start(nursery, fired.with_suffix(".log"), failpoints=f"{failpoint}=kill", fired=fired)
     assert daemon.wait(60) == -signal.SIGKILL
     assert fired.read_text().split()[1] == failpoint
 
 
-async def _made(kafka: LocalKafka, url: str, home: Path, data: Path) -> IngestRun:
+async def _made(kafka: LocalKafka, url: str, nursery: Nursery, home: Path, data: Path) -> IngestRun:
     folder, topic = home / "alertdb", home.name
-    made = await VariedStore.make(kafka.bootstrap, kafka.create_topic, topic, url, folder, data)
+    made = await VariedStore.make(kafka, nursery, topic, url, folder, data)
     run = made.lsst
     run.send(sent((1 << 42) + n, partition=n % 2) for n in range(60))
     quick = {"heartbeat_s": 0.1, "abandoned_s": 1.0, "sweep_after_s": 1.0, "until_idle_s": 2.0}
     assert await asyncio.gather(run.ingest(**quick), run.ingest(**quick)) == [0, 0]
     await _redriven(kafka, f"{topic}-later", url, folder)
     run.send(sent((1 << 43) + n, partition=n % 2) for n in range(20))
-    await asyncio.to_thread(killed, run, "after_sync", home / "fired")
+    await asyncio.to_thread(killed, run, nursery, "after_sync", home / "fired")
     assert await run.ingest() == 0
-    await made.leave_open(1 << 45)
+    await made.leave_open(nursery, 1 << 45)
     return run
 
 
@@ -88,7 +89,7 @@ async def _redriven(kafka: LocalKafka, topic: str, url: str, folder: Path) -> No
     run = IngestRun(kafka.bootstrap, topic, url, folder, schemas=str(schemas))
     late = [sent(77 + n, visit=2026030500009) for n in range(3)]
     framed = b"\0" + LATER.to_bytes(4, "big")
-    run.send([sent(76), *(replace(m, value=framed + packet(77 + n)[5:]) for n, m in enumerate(late)), sent(81)])
-    assert await run.ingest(schema_hold_s=0, until_idle_s=4.0) == 0
+    messages = [sent(76), *(replace(m, value=framed + packet(77 + n)[5:]) for n, m in enumerate(late)), sent(81)]
+    assert await run.ingest_each([messages], schema_hold_s=0) == 0
     shutil.copy(schemas / "1000.avsc", schemas / f"{LATER}.avsc")
     assert (await call(run, "quarantine", "redrive", "--all", "--json")).json["taken"] == 3

@@ -6,8 +6,7 @@ import asyncio
 import io
 import json
 import os
-import subprocess
-import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Any
 
 import fastavro
 import sqlalchemy as sa
+from doubles.nursery import Forked, Nursery
 
 from consumers.ingest.build import World
 from consumers.ingest.run import Ingest
@@ -36,7 +36,9 @@ NIGHT = 20260305
 MJD = 61104.9
 """MJD TAI within `NIGHT`."""
 QUIET = {"until_idle_s": 0.3, "metrics_port": 0}
-COMMAND = (sys.executable, "-m", "stream.cli")
+REACHED_S = 60.0
+AT_ONCE: dict[str, str | int] = {"enable.idempotence": "false", "max.in.flight.requests.per.connection": 1}
+"""A producer in order that has no id: librdkafka asks for one half a second after its start only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class IngestRun:
     def send(self, messages: Iterable[Sent]) -> dict[tuple[int, int], Sent]:
         """Send messages, wait until each is acknowledged, and give them by partition and offset."""
         kept: dict[tuple[int, int], Sent] = {}
-        publisher = KafkaPublisher(self.bootstrap)
+        publisher = KafkaPublisher(self.bootstrap, extra=AT_ONCE)
 
         def told(message: Sent) -> Any:
             def tell(error: object, partition: int, offset: int) -> None:
@@ -135,7 +137,9 @@ class IngestRun:
         for piece in pieces:
             want = await self.reached() + len(piece)
             await asyncio.to_thread(self.send, piece)
+            ends = time.monotonic() + REACHED_S
             while await self.reached() < want and not running.done():
+                assert time.monotonic() < ends, f"not all of {len(piece)} messages within {REACHED_S} s"
                 await asyncio.sleep(0.01)
             if then is not None:
                 await then()
@@ -155,29 +159,15 @@ class IngestRun:
             await engine.dispose()
         return int(found or 0)
 
-    def start(self, *flags: str, failpoints: str = "", fired: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start a daemon as a process of its own; the caller waits for it or kills it."""
+    def start(
+        self, nursery: Nursery, log: Path, *flags: str, failpoints: str = "", fired: Path | None = None
+    ) -> Forked:
+        """Start a daemon as a process of its own; the caller waits for it."""
         more = {"SKYBURST_FAILPOINTS": failpoints} if failpoints else {}
         if fired is not None:
             more["SKYBURST_FAILPOINTS_FIRED"] = str(fired)
-        arguments = [
-            *COMMAND,
-            "ingest",
-            "--metrics-port",
-            "0",
-            "--session-timeout-ms",
-            "3000",
-            "--group",
-            self.group,
-            *flags,
-        ]
-        return subprocess.Popen(arguments, env=self.environment(more))
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Call another verb of the command with this store's settings."""
-        return subprocess.run(
-            [*COMMAND, *arguments], env=self.environment(), capture_output=True, text=True, check=False
-        )
+        settings = ["--metrics-port", "0", "--session-timeout-ms", "3000", "--group", self.group]
+        return nursery.start(["ingest", *settings, *flags], self.environment(more), log)
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment in which the command works on this store."""

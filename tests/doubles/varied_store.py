@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import fastavro
 from doubles.ingest_run import MJD, NIGHT, IngestRun, Sent, cut, real_packets, sent
+from doubles.nursery import Nursery
+
+from stream.local import LocalKafka
 
 FIRST = 1 << 41
 REPEATED, CONFLICTING, BAD = FIRST + 3, FIRST + 4, FIRST + 900
@@ -30,28 +32,29 @@ class VariedStore:
 
     @classmethod
     async def make(
-        cls, bootstrap: str, create: Callable[[str, int], None], topic: str, level1: str, folder: Path, data: Path
+        cls, kafka: LocalKafka, nursery: Nursery, topic: str, level1: str, folder: Path, data: Path
     ) -> VariedStore:
         """Make it: some 200 messages in four runs."""
-        lsst = IngestRun(bootstrap, topic, level1, folder)
-        ztf = IngestRun(bootstrap, f"{topic}-z", level1, folder, survey="ztf")
-        create(lsst.topic, 2)
-        create(ztf.topic, 1)
+        lsst = IngestRun(kafka.bootstrap, topic, level1, folder)
+        ztf = IngestRun(kafka.bootstrap, f"{topic}-z", level1, folder, survey="ztf")
+        kafka.create_topic(lsst.topic, 2)
+        kafka.create_topic(ztf.topic, 1)
         made = cls(lsst, ztf)
         await lsst.migrate()
         first = cls.first(data)
         assert await lsst.ingest_each([first[:50], first[50:], cls.second(), [Sent(None, b"gone", partition=1)]]) == 0
         ztf.send(Sent(value) for value in containers(data))
         assert await ztf.ingest() == 0
-        await made.leave_open()
+        await made.leave_open(nursery)
         return made
 
-    async def leave_open(self, first: int = FIRST + 700) -> None:
+    async def leave_open(self, nursery: Nursery, first: int = FIRST + 700) -> None:
         """A daemon that is killed before it seals: it leaves open segments behind, with ids from `first` on."""
         messages = [sent(first + n, partition=n % 2, stamp=b"open") for n in range(20)]
         self.lsst.send([*messages, cut(sent(first + 99))])
-        fired = self.lsst.alertdb.with_name(f"{self.lsst.alertdb.name}.fired-{first}")
-        daemon = self.lsst.start("--until-idle-s", "0.2", failpoints="before_seal=kill", fired=fired)
+        fired = self.lsst.alertdb.with_name(f"fired-{first}")
+        log = fired.with_suffix(".log")
+        daemon = self.lsst.start(nursery, log, "--until-idle-s", "0.2", failpoints="before_seal=kill", fired=fired)
         assert await asyncio.to_thread(daemon.wait, 60) == -signal.SIGKILL
         assert fired.read_text().split()[1:] == ["before_seal", "kill"]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 from collections import Counter
 from pathlib import Path
 
+from doubles.called import call
 from doubles.ingest_live import execute, living, once, rows, until
 from doubles.ingest_run import IngestRun, Sent, cut, packet, sent
 
@@ -52,9 +51,10 @@ async def test_each_kind_is_quarantined_under_its_code_and_the_good_ones_around_
     for number, each in enumerate(bad for kind in BAD.values() for bad in kind):
         messages += [each, sent(2 + number)]
     good = sum(m.key is not None and int(m.key) < 100 for m in messages if m.key != b"k")
-    kept = run.send([*messages, unframed(b""), Sent(None, b"gone"), sent(99, psfFlux=math.nan, snr=math.inf)])
+    messages += [unframed(b""), Sent(None, b"gone"), sent(99, psfFlux=math.nan, snr=math.inf)]
     before = {code: metrics.QUARANTINED.value(code=code) for code in BAD}
-    assert await once(run, max_packet_bytes=CAP, schema_hold_s=0.0, until_idle_s=4.0) == 0
+    assert await run.ingest_each([messages], max_packet_bytes=CAP, schema_hold_s=0.0) == 0
+    kept = {(0, offset): message for offset, message in enumerate(messages)}
 
     found = await rows(level1_url, "SELECT * FROM quarantine ORDER BY kafkaOffset")
     counts = Counter(row.code for row in found)
@@ -112,13 +112,12 @@ async def test_too_many_bad_packets_stop_polling_until_an_operator_allows_more(t
             assert status == 503 and "skyburst quarantine allow" in body
             run.send([sent(2), cut(sent(20)), sent(3)])
             place = "SELECT next FROM ledger"
-            # In threads: the daemon in this loop may hold the database's lock, and must get on to let go of it.
-            listed = await asyncio.to_thread(run.call, "quarantine", "list", "--json")
-            assert len(json.loads(listed.stdout)) == 3, listed.stderr
+            listed = await call(run, "quarantine", "list", "--json")
+            assert len(listed.json) == 3, listed.err
             assert (await rows(run.level1, place))[0].next == 4, "nothing is polled while the limit stands"
             assert live.ingest.health.alive()
-            called = await asyncio.to_thread(run.call, "quarantine", "allow", "5")
-            assert called.returncode == 0, called.stderr
+            called = await call(run, "quarantine", "allow", "5")
+            assert called.code == 0, called.err
 
             async def all_taken() -> bool:
                 return (await rows(run.level1, place))[0].next == 7

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.called import call
 from doubles.ingest_live import Live, events, fetched, living, once, rows, until
-from doubles.ingest_run import COMMAND, IngestRun, cut, sent, spread
+from doubles.ingest_run import IngestRun, cut, sent, spread
+from doubles.nursery import Nursery
 
 from consumers.ingest import pulse
 from stream.local import LocalKafka, LocalMariadb
@@ -149,18 +150,16 @@ async def test_the_broker_stops_and_starts_and_readiness_says_so(broker: Embedde
 
 
 async def test_a_process_is_scraped_logs_stable_events_and_sigterm_drains_and_seals(
-    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+    kafka: LocalKafka, nursery: Nursery, topic: str, level1_url: str, tmp_path: Path
 ) -> None:
     kafka.create_topic(topic, 2)
     run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
     await run.migrate()
     run.send(spread([*(sent(k) for k in range(1, 200)), cut(sent(200))], 2))
-    with (tmp_path / "log").open("wb") as log:
-        arguments = [*COMMAND, "ingest", "--metrics-port", "0", "--group", run.group]
-        process = subprocess.Popen(arguments, env=run.environment(), stdout=log, stderr=log)
+    process = run.start(nursery, tmp_path / "daemon.log")
     try:
-        await until(lambda: b'"listening"' in (tmp_path / "log").read_bytes(), "its port")
-        (url,) = [one["url"] for one in events((tmp_path / "log").read_text()) if one["event"] == "listening"]
+        await until(lambda: '"listening"' in process.said, "its port")
+        (url,) = [one["url"] for one in events(process.said) if one["event"] == "listening"]
         await counted(run, 199)
         await until(lambda: fetched(f"{url}/readyz")[0] == 200, "ready")
         await until(
@@ -168,11 +167,10 @@ async def test_a_process_is_scraped_logs_stable_events_and_sigterm_drains_and_se
         )
         told = samples(fetched(f"{url}/metrics")[1])
         assert json.loads(fetched(f"{url}/healthz")[1])["alive"] is True
-        process.send_signal(signal.SIGTERM)
+        process.send(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 30) == 0
     finally:
-        process.kill()
-        process.wait()
+        process.send(signal.SIGKILL)
     assert told[f'arrived_records_total{{topic="{topic}"}}'] == 200
     assert told['records_total{outcome="new",sink="alertdb"}'] == 199
     assert (
@@ -185,7 +183,7 @@ async def test_a_process_is_scraped_logs_stable_events_and_sigterm_drains_and_se
     assert told['rebalances_total{event="assigned"}'] >= 1
     for name in ('segment_bytes_total{file="index"}', 'segment_bytes_total{file="data"}', "disk_free_bytes"):
         assert told[name] > 0
-    lines = events((tmp_path / "log").read_text())
+    lines = events(process.said)
     names = [line["event"] for line in lines]
     assert set(names) >= {"listening", "started", "assigned", "sealed", "stopped"}
     assert names.index("started") < names.index("assigned") < names.index("sealed") < names.index("stopped")
@@ -242,9 +240,9 @@ async def test_many_topics_one_daemon_visits_add_up_and_every_packet_of_an_id_is
     assert [tuple(row) for row in repeats] == [(5, "repeated"), (6, "conflict")]
     assert len(await rows(level1_url, "SELECT * FROM streams")) == 2
 
-    called = run.call("alert", "6", "--all", "--format", "wire", "--output", str(tmp_path / "six"))
-    assert called.returncode == 0, called.stderr
+    called = await call(run, "alert", "6", "--all", "--format", "wire", "--output", str(tmp_path / "six"))
+    assert called.code == 0, called.err
     both = {path.read_bytes() for path in (tmp_path / "six").iterdir()}
     assert both == {sent(6, visit=71).value, conflict.value}
-    shown: Any = json.loads(run.call("alert", "6", "--all").stdout)
-    assert sorted(one["standing"] for one in shown) == ["conflict", "first"]
+    shown = await call(run, "alert", "6", "--all")
+    assert sorted(one["standing"] for one in shown.json) == ["conflict", "first"]

@@ -13,6 +13,7 @@ import fastavro
 import pytest
 from astropy import units as u
 from astropy.time import Time, TimeDelta
+from doubles.called import call
 from doubles.ingest_live import once, rows
 from doubles.ingest_run import IngestRun, Sent
 
@@ -114,8 +115,8 @@ async def test_real_packets_come_back_byte_for_byte_and_their_values_are_in_leve
     await check_rows(level1_url, survey, {source: path.read_bytes() for source, path in names.items()})
 
     folder = tmp_path / "back"
-    called = run.call("alert", *map(str, names), "--format", "wire", "--output", str(folder))
-    assert called.returncode == 0, called.stderr
+    called = await call(run, "alert", *map(str, names), "--format", "wire", "--output", str(folder))
+    assert called.code == 0, called.err
     back = {path.name.partition("-")[0]: path.read_bytes() for path in folder.iterdir()}
     assert back == {str(source): path.read_bytes() for source, path in names.items()}
 
@@ -136,6 +137,6 @@ async def test_real_packets_through_the_embedded_broker_into_sqlite(tmp_path: Pa
         by_id = {decoded("ztf", message)["candid"]: message for message in messages}
         await check_rows(run.level1, "ztf", by_id)
         (first, *_) = by_id
-        called = run.call("alert", str(first), "--format", "wire", "--output", str(tmp_path / "one"))
-        assert called.returncode == 0, called.stderr
+        called = await call(run, "alert", str(first), "--format", "wire", "--output", str(tmp_path / "one"))
+        assert called.code == 0, called.err
         assert (tmp_path / "one").read_bytes() == by_id[first]

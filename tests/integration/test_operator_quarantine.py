@@ -49,8 +49,8 @@ async def test_records_are_redriven_once_and_the_visit_counts_them_where_they_ar
     kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
 ) -> None:
     run = await made(kafka, topic, level1_url, tmp_path)
-    run.send([sent(1), of_later(2), of_later(3), cut(sent(4)), sent(5)])
-    assert await run.ingest(schema_hold_s=0, until_idle_s=4) == 0
+    messages = [sent(1), of_later(2), of_later(3), cut(sent(4)), sent(5)]
+    assert await run.ingest_each([messages], schema_hold_s=0) == 0
     assert await counted(run) == (2, 0, 3)
 
     listed = (await call(run, "quarantine", "list", "--code", "schema_unknown", "--json")).json

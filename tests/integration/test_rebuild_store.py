@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from doubles.called import call
 from doubles.history import History, all_rows, history, killed
 from doubles.ingest_run import IngestRun, sent
+from doubles.nursery import Nursery
 
 from stream.alertdb.store import open_store
 from stream.audit.files import open_files
@@ -64,9 +65,9 @@ def without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def old(kafka: LocalKafka, mariadb: LocalMariadb, shared_data: Path) -> Iterator[History]:
+def old(kafka: LocalKafka, mariadb: LocalMariadb, nursery: Nursery, shared_data: Path) -> Iterator[History]:
     """The store that is rebuilt from, and its tables."""
-    made = history(kafka, mariadb, shared_data)
+    made = history(kafka, mariadb, nursery, shared_data)
     assert found(made.run.level1, made.run.alertdb) == []
     yield made
 
@@ -161,7 +162,7 @@ async def test_a_daemon_of_the_old_database_can_publish_nothing_in_the_rebuilt_o
 
 
 async def test_rebuild_takes_what_was_durable_and_never_published_where_nothing_else_has_its_offsets(
-    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+    kafka: LocalKafka, nursery: Nursery, topic: str, level1_url: str, tmp_path: Path
 ) -> None:
     kafka.create_topic(topic)
     run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
@@ -169,7 +170,7 @@ async def test_rebuild_takes_what_was_durable_and_never_published_where_nothing_
     run.send([sent(n) for n in range(5)])
     assert await run.ingest() == 0
     run.send([sent(10 + n) for n in range(5)])
-    await asyncio.to_thread(killed, run, "after_sync", tmp_path / "fired")
+    await asyncio.to_thread(killed, run, nursery, "after_sync", tmp_path / "fired")
     new = f"sqlite:///{tmp_path}/new.sqlite"
     done = await rebuild(new, run.alertdb)
     assert (done.alerts, done.left_out) == (10, 0)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.nursery import Forked, Nursery
 
 from stream.transport.announcements import DetectorClosed, VisitOpened, decode_announcement
 from stream.transport.kafka import KafkaSource
@@ -33,28 +33,33 @@ def packets(tmp_path: Path) -> Path:
 class Replays:
     """Calls of the command against one broker, with one state folder."""
 
-    def __init__(self, bootstrap: str, topic: str, state: Path) -> None:
-        self._env = {**os.environ, "SKYBURST_BOOTSTRAP": bootstrap, "XDG_STATE_HOME": str(state)}
+    def __init__(self, nursery: Nursery, bootstrap: str, topic: str, folder: Path) -> None:
+        self._env = {**os.environ, "SKYBURST_BOOTSTRAP": bootstrap, "XDG_STATE_HOME": str(folder / "state")}
+        self._nursery = nursery
         self._topic = topic
+        self._folder = folder
+        self.state = folder / "state" / "skyburst" / "replay"
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "stream.cli", "replay", "--to", self._topic, "--json", *map(str, arguments)]
-        return subprocess.Popen(
-            command, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-        )
+    def start(self, *arguments: str | Path) -> Forked:
+        log = self._folder / f"{uuid.uuid4().hex}.log"
+        command = ["replay", "--to", self._topic, "--json", *map(str, arguments)]
+        return self._nursery.start(command, self._env, log, out=log.with_suffix(".out"))
+
+    def ended(self, process: Forked, code: int) -> tuple[dict[str, Any], str]:
+        """Wait for the end of a call; what it printed on stdout and on stderr."""
+        assert process.wait(120) == code, process.said
+        out = process.log.with_suffix(".out").read_text()
+        return json.loads(out) if out else {}, process.said
 
     def run(self, *arguments: str | Path, code: int = 0) -> tuple[dict[str, Any], str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == code, err
-        return json.loads(out) if out else {}, err
+        return self.ended(self.start(*arguments), code)
 
 
 @pytest.fixture
-def replays(kafka: Any, topic: str, tmp_path: Path) -> Iterator[Replays]:
+def replays(kafka: Any, nursery: Nursery, topic: str, tmp_path: Path) -> Iterator[Replays]:
     kafka.start()
     kafka.create_topic(topic, 3)
-    yield Replays(kafka.bootstrap, topic, tmp_path / "state")
+    yield Replays(nursery, kafka.bootstrap, topic, tmp_path)
     kafka.start()
 
 
@@ -97,10 +102,9 @@ def test_a_killed_run_is_resumed_and_nothing_is_missing(
     kafka: Any, replays: Replays, topic: str, packets: Path
 ) -> None:
     process = replays.start(packets, "--pace", "150")
-    state = Path(replays._env["XDG_STATE_HOME"]) / "skyburst" / "replay"
-    wait_for(lambda: acknowledged(state) > 100)
-    process.kill()
-    process.communicate()
+    wait_for(lambda: acknowledged(replays.state) > 100)
+    process.send(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
     summary, _ = replays.run(packets, "--pace", "max", "--resume")
     found = Counter(value for value, _ in arrived(kafka.bootstrap, topic))
     assert set(found) == {b"packet %d" % number for number in range(MANY)}
@@ -116,13 +120,10 @@ def test_a_terminated_run_keeps_its_receipt_and_nothing_comes_twice(
     kafka: Any, replays: Replays, topic: str, packets: Path
 ) -> None:
     process = replays.start(packets, "--pace", "150")
-    state = Path(replays._env["XDG_STATE_HOME"]) / "skyburst" / "replay"
-    wait_for(lambda: acknowledged(state) > 50)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    wait_for(lambda: acknowledged(replays.state) > 50)
+    process.send(signal.SIGTERM)
+    stopped, err = replays.ended(process, 130)
     assert "--resume" in err
-    stopped = json.loads(out)
     assert 50 < stopped["acknowledged"] < MANY
     replays.run(packets, "--pace", "max", "--resume", "--run", stopped["run"])
     found = Counter(value for value, _ in arrived(kafka.bootstrap, topic))
@@ -133,26 +134,24 @@ def test_a_broker_killed_under_way_delays_and_neither_loses_nor_doubles(
     kafka: Any, replays: Replays, topic: str, packets: Path
 ) -> None:
     process = replays.start(packets, "--pace", "400")
-    state = Path(replays._env["XDG_STATE_HOME"]) / "skyburst" / "replay"
-    wait_for(lambda: acknowledged(state) > 50)
+    wait_for(lambda: acknowledged(replays.state) > 50)
     kafka.kill()
     kafka.start()
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert json.loads(out)["acknowledged"] == MANY
+    summary, _ = replays.ended(process, 0)
+    assert summary["acknowledged"] == MANY
     found = Counter(value for value, _ in arrived(kafka.bootstrap, topic))
     assert found == Counter({b"packet %d" % number: 1 for number in range(MANY)})
 
 
 def test_a_message_too_large_for_the_topic_is_named_and_kept(
-    kafka: Any, topic: str, tmp_path: Path, packets: Path
+    kafka: Any, nursery: Nursery, topic: str, tmp_path: Path, packets: Path
 ) -> None:
     kafka.create_topic(topic, 1, {"max.message.bytes": "2000"})
     few = tmp_path / "few"
     few.mkdir()
     (few / "a.wire").write_bytes(b"small")
     (few / "b.wire").write_bytes(os.urandom(5000))
-    replays = Replays(kafka.bootstrap, topic, tmp_path / "state")
+    replays = Replays(nursery, kafka.bootstrap, topic, tmp_path)
     summary, err = replays.run(few, "--pace", "max", "--state", tmp_path / "kept", code=1)
     assert (summary["acknowledged"], summary["not acknowledged"]) == (1, 1)
     assert "--resume" in err
@@ -164,11 +163,11 @@ def test_a_message_too_large_for_the_topic_is_named_and_kept(
 
 
 def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told_apart(
-    kafka: Any, replays: Replays, tmp_path: Path, packets: Path
+    kafka: Any, nursery: Nursery, tmp_path: Path, packets: Path
 ) -> None:
-    _, gone = Replays(kafka.bootstrap, "no-such-topic", tmp_path).run(packets, code=1)
+    _, gone = Replays(nursery, kafka.bootstrap, "no-such-topic", tmp_path).run(packets, code=1)
     assert "skyburst topics create" in gone
-    _, away = Replays("127.0.0.1:1", "any", tmp_path).run(packets, code=3)
+    _, away = Replays(nursery, "127.0.0.1:1", "any", tmp_path).run(packets, code=3)
     assert "broker" in away
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from doubles.nursery import Nursery
 
 from producers.sources.attribution import attribution_by
 from producers.sources.files import visits_in_files
@@ -29,15 +29,11 @@ def messages(bootstrap: str, topic: str, partitions: int) -> Counter[Any]:
     return found
 
 
-def skyburst(env: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "stream.cli", *arguments], env=env, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def test_a_stored_night_is_sent_again_exactly(nursery: Nursery, shared_data: Path, tmp_path: Path) -> None:
+    def skyburst(verb: str, *arguments: str) -> None:
+        called = nursery.start([verb, *arguments], env, tmp_path / f"{verb}.log")
+        assert called.wait(120) == 0, called.said
 
-
-def test_a_stored_night_is_sent_again_exactly(shared_data: Path, tmp_path: Path) -> None:
     with EmbeddedBroker() as broker:
         for topic in ("first", "again"):
             broker.create_topic(topic, 2)
@@ -62,8 +58,8 @@ def test_a_stored_night_is_sent_again_exactly(shared_data: Path, tmp_path: Path)
             "SKYBURST_SURVEY": "ztf",
             "XDG_STATE_HOME": str(tmp_path / "state"),
         }
-        skyburst(env, "level1", "migrate")
-        skyburst(env, "ingest", "--topic", "first", "--until-idle-s", "1", "--metrics-port", "0")
-        skyburst(env, "replay", *(f"alertdb:{night}" for night in nights), "--to", "again", "--pace", "max")
+        skyburst("level1", "migrate")
+        skyburst("ingest", "--topic", "first", "--until-idle-s", "1", "--metrics-port", "0")
+        skyburst("replay", *(f"alertdb:{night}" for night in nights), "--to", "again", "--pace", "max")
         assert messages(broker.bootstrap, "again", 2) == messages(broker.bootstrap, "first", 2)
     assert len(nights) > 1

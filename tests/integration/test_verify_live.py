@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from doubles.ingest_run import IngestRun, sent
+from doubles.nursery import Nursery
 
 from stream.alert import Stream
 from stream.alertdb.store import open_store
@@ -117,12 +118,13 @@ class Moving(FolderFiles):
 
 
 async def test_verify_reads_the_row_again_where_a_file_has_moved(
-    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+    kafka: LocalKafka, nursery: Nursery, topic: str, level1_url: str, tmp_path: Path
 ) -> None:
     run = await made(kafka, topic, level1_url, tmp_path)
     run.send([sent(n, partition=n % 2) for n in range(10)])
     fired = tmp_path / "fired"
-    daemon = run.start("--until-idle-s", "0.2", failpoints="before_seal=kill", fired=fired)
+    log = tmp_path / "daemon.log"
+    daemon = run.start(nursery, log, "--until-idle-s", "0.2", failpoints="before_seal=kill", fired=fired)
     await asyncio.to_thread(daemon.wait, 60)
     assert fired.exists()
 

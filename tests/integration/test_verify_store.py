@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from doubles.history import History, Tables, history
+from doubles.nursery import Nursery
 from doubles.varied_store import CONFLICTING, FIRST
 
 from stream.alert import Stream
@@ -112,9 +113,13 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(
-    kafka: LocalKafka, mariadb: LocalMariadb, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+    kafka: LocalKafka,
+    mariadb: LocalMariadb,
+    nursery: Nursery,
+    shared_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Made]:
-    past = history(kafka, mariadb, shared_data)
+    past = history(kafka, mariadb, nursery, shared_data)
     sqlite = tmp_path_factory.mktemp("verify") / "level1.sqlite"
     asyncio.run(_migrated(f"sqlite:///{sqlite}"))
     copy = sa.create_engine(f"sqlite:///{sqlite}")
