@@ -72,7 +72,8 @@ def kafka_night(survey: Survey, timestamp_ms: int) -> int:
 
 def message_bytes(checked: Checked, row: int) -> bytes:
     """One message, whole."""
-    return checked.buffer[checked.bounds[row] : checked.bounds[row + 1]].tobytes()
+    messages = checked.messages
+    return messages.buffer[messages.starts[row] : messages.ends[row]].tobytes()
 
 
 def _quarantined(

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """The `n` messages of a batch that have a value, but for the values: those live on in the checked buffer.
+    """The `n` messages of a batch that have a value, but for the values: those live on in what was checked.
 
     Attributes
     ----------

@@ -145,7 +145,8 @@ def _sliced(
     group, at = placed.group, placed.rows[rows]
     message = np.asarray(group.message, np.int64)[at]
     start, end = group.datum_start[at], group.datum_end[at]
-    begin = checked.bounds[message] + len(group.prefix)
+    messages = checked.messages
+    begin = messages.starts[message] + len(group.prefix)
     datums = Datums.slices(group.buffer, start, end)
     return Share(
         key=key,
@@ -156,8 +157,8 @@ def _sliced(
         message=message,
         part=np.asarray(group.part, np.int64)[at],
         datum=np.arange(len(at)),
-        head=slices(checked.buffer, begin, start),
-        tail=slices(checked.buffer, end, checked.bounds[message + 1]),
+        head=slices(messages.buffer, begin, start),
+        tail=slices(messages.buffer, end, messages.ends[message]),
         level1=level1,
     )
 
@@ -172,9 +173,9 @@ def _whole(
 ) -> Share:
     group, at = placed.group, placed.rows[rows]
     message, first, datum = np.unique(np.asarray(group.message, np.int64)[at], return_index=True, return_inverse=True)
-    view = memoryview(checked.buffer.data)
-    bounds = checked.bounds
-    datums = Datums.whole([view[bounds[m] : bounds[m + 1]] for m in message.tolist()])
+    messages = checked.messages
+    view, starts, ends = memoryview(messages.buffer.data), messages.starts, messages.ends
+    datums = Datums.whole([view[starts[m] : ends[m]] for m in message.tolist()])
     return Share(
         key=key,
         source=source,

@@ -16,6 +16,7 @@ from stream.codec.container import Block, Header, Headers, read_blocks
 from stream.codec.frames import WIRE_HEAD, Frames, read_frames
 from stream.codec.kernel import open_kernel
 from stream.codec.lookup import SchemaAway, SchemaSource, SchemaUnknown
+from stream.codec.messages import Messages
 from stream.codec.plan import Plan
 from stream.codec.raw import RawRecords, join_raw, read_raw
 from stream.codec.schema import WriterSchema
@@ -33,8 +34,8 @@ _PLANS = 256
 class Group:
     """Alerts of a batch that share a writer schema and a framing.
 
-    The bytes of a wire or container message m are always ``prefix``, then ``buffer`` from ``bounds[m] + len(prefix)``
-    to ``datum_start``, the datum, and ``buffer`` from ``datum_end`` to ``bounds[m+1]``.
+    The bytes of a wire or container message m are always ``prefix``, then ``buffer`` from ``starts[m] + len(prefix)``
+    to ``datum_start``, the datum, and ``buffer`` from ``datum_end`` to ``ends[m]`` (`Checked.messages`).
 
     Attributes
     ----------
@@ -86,10 +87,8 @@ class Checked:
 
     Attributes
     ----------
-    buffer
-        ``uint8``: all messages joined.
-    bounds
-        ``int64[n+1]``: message i is ``buffer[bounds[i]:bounds[i+1]]``.
+    messages
+        Where they lie, and what keeps them alive.
     groups
         The alerts.
     refused
@@ -98,8 +97,7 @@ class Checked:
         By message, in order: what waits for its schema.
     """
 
-    buffer: NDArray[np.uint8]
-    bounds: NDArray[np.int64]
+    messages: Messages
     groups: tuple[Group, ...]
     refused: tuple[Refusal, ...]
     waiting: tuple[Waiting, ...]
@@ -153,8 +151,7 @@ class Decoder:
         if len(frames.containers):
             self._containers(batch)
         return Checked(
-            frames.buffer,
-            frames.bounds,
+            frames.messages,
             tuple(batch.groups),
             tuple(sorted(batch.refused, key=lambda refusal: refusal.row)),
             tuple(sorted(batch.waiting, key=lambda waiting: waiting.row)),
@@ -181,8 +178,8 @@ class Decoder:
             except Poison as error:
                 batch.refused += [Refusal(int(row), error.code, error.message) for row in mine]
             else:
-                bounds = batch.frames.bounds
-                self._run(batch, self._plan(schema), "wire", b"", mine, bounds[mine] + WIRE_HEAD, bounds[mine + 1])
+                starts, ends = batch.frames.messages.starts[mine] + WIRE_HEAD, batch.frames.messages.ends[mine]
+                self._run(batch, self._plan(schema), "wire", b"", mine, starts, ends)
 
     def _run(
         self,
@@ -194,21 +191,20 @@ class Decoder:
         starts: NDArray[np.int64],
         ends: NDArray[np.int64],
     ) -> None:
-        frames = batch.frames
-        outcome = plan.run(frames.buffer, starts, ends)
+        messages = batch.frames.messages
+        outcome = plan.run(messages.buffer, starts, ends)
         keep = None
         if outcome.status.any():
             for i in np.flatnonzero(outcome.status):
-                first, last = (int(frames.bounds[rows[i] + j]) for j in (0, 1))
+                first, last = int(messages.starts[rows[i]]), int(messages.ends[rows[i]])
                 batch.refused.append(Refusal(int(rows[i]), *plan.refusal(outcome, int(i), first, last - first)))
             keep = np.flatnonzero(outcome.status == 0)
             rows, starts, ends = rows[keep], starts[keep], ends[keep]
         if len(rows):
             columns = to_columns(plan.slots, outcome, keep)
             message = rows.astype(np.int32)
-            batch.groups.append(
-                Group(plan.schema, kind, prefix, message, np.zeros_like(message), starts, ends, frames.buffer, columns)
-            )
+            part = np.zeros_like(message)
+            batch.groups.append(Group(plan.schema, kind, prefix, message, part, starts, ends, messages.buffer, columns))
 
     def _containers(self, batch: _Batch) -> None:
         single: dict[bytes, tuple[WriterSchema, list[int], list[Block]]] = {}
@@ -230,7 +226,7 @@ class Decoder:
                 batch.refused.append(Refusal(row, error.code, error.message))
         for prefix, (schema, rows, found) in single.items():
             at = np.array(rows)
-            first = batch.frames.bounds[at]
+            first = batch.frames.messages.starts[at]
             starts = first + np.array([block.start for block in found])
             ends = first + np.array([block.end for block in found])
             self._run(batch, self._plan(schema), "container", prefix, at, starts, ends)

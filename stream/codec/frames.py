@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stream.alert import Refusal
 from stream.codec.container import MAGIC
+from stream.codec.messages import Messages
 
 WIRE_HEAD = 5
 """Bytes before the datum of a wire message: 0x00 and the schema id, big-endian (Confluent wire format)."""
@@ -17,14 +18,12 @@ WIRE_HEAD = 5
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The messages of a batch, joined, by their framing.
+    """The messages of a batch by their framing.
 
     Attributes
     ----------
-    buffer
-        ``uint8``: all messages, one after the other.
-    bounds
-        ``int64[n+1]``: message i is ``buffer[bounds[i]:bounds[i+1]]``.
+    messages
+        Where they lie.
     wire
         ``int64[w]``: the wire messages.
     schema_ids
@@ -35,8 +34,7 @@ class Frames:
         The others.
     """
 
-    buffer: NDArray[np.uint8]
-    bounds: NDArray[np.int64]
+    messages: Messages
     wire: NDArray[np.int64]
     schema_ids: NDArray[np.int64]
     containers: NDArray[np.int64]
@@ -44,7 +42,7 @@ class Frames:
 
 
 def read_frames(values: Sequence[bytes], max_packet: int) -> Frames:
-    """Join the messages and sort them by their first bytes.
+    """Sort the messages by their first bytes.
 
     Parameters
     ----------
@@ -54,10 +52,9 @@ def read_frames(values: Sequence[bytes], max_packet: int) -> Frames:
         Bytes beyond which a message is refused unread.
     """
     n = len(values)
-    bounds = np.zeros(n + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, values), np.int64, n), out=bounds[1:])
-    buffer = np.frombuffer(b"".join(values), np.uint8)
-    starts, sizes = bounds[:-1], np.diff(bounds)
+    messages = Messages.of(values)
+    buffer, starts = messages.buffer, messages.starts
+    sizes = messages.ends - starts
     readable = (sizes >= WIRE_HEAD) & (sizes <= max_packet)
     first = np.full(n, 255, np.uint8)
     first[readable] = buffer[starts[readable]]
@@ -73,7 +70,7 @@ def read_frames(values: Sequence[bytes], max_packet: int) -> Frames:
     other[wire] = False
     other[containers] = False
     refused = [_refusal(row, values[row], max_packet) for row in np.flatnonzero(other).tolist()]
-    return Frames(buffer, bounds, wire, ids, containers, refused)
+    return Frames(messages, wire, ids, containers, refused)
 
 
 def _refusal(row: int, value: bytes, max_packet: int) -> Refusal:

@@ -177,9 +177,10 @@ def test_real_packets_come_back_byte_for_byte_with_fastavros_values(shared_data:
         for i, message in enumerate(group.message.tolist()):
             start, end = int(group.datum_start[i]), int(group.datum_end[i])
             datum = group.buffer[start:end].tobytes()
+            where = checked.messages
             record = decode_datum(group.schema, datum)
-            head = checked.buffer[checked.bounds[message] + len(group.prefix) : start].tobytes()
-            tail = checked.buffer[end : checked.bounds[message + 1]].tobytes()
+            head = where.buffer[where.starts[message] + len(group.prefix) : start].tobytes()
+            tail = where.buffer[end : where.ends[message]].tobytes()
             assert group.prefix + head + datum + tail == messages[message]
             for path, column in group.columns.items():
                 expected = record

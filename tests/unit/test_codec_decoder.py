@@ -222,7 +222,7 @@ def test_frames_that_are_none_have_their_codes() -> None:
 
 def test_an_empty_batch_is_checked(decoder: Decoder) -> None:
     checked = decoder.check([])
-    assert checked.bounds.tolist() == [0]
+    assert len(checked.messages.starts) == 0
     assert not (checked.groups or checked.refused or checked.waiting)
 
 
@@ -250,10 +250,11 @@ def test_a_container_of_one_record_is_told_apart_from_its_frame(decoder: Decoder
     assert group.schema.fingerprint == PACKET.fingerprint
     for i, value in enumerate(values[:2]):
         start, end = int(group.datum_start[i]), int(group.datum_end[i])
-        first, last = (int(checked.bounds[i + j]) for j in (0, 1))
-        body = checked.buffer[first + len(group.prefix) : last].tobytes()
+        messages = checked.messages
+        first, last = int(messages.starts[i]), int(messages.ends[i])
+        body = messages.buffer[first + len(group.prefix) : last].tobytes()
         assert group.prefix + body == value
-        assert checked.buffer[start:end].tobytes() == encode_datum(PACKET, [FULL, BARE][i])
+        assert messages.buffer[start:end].tobytes() == encode_datum(PACKET, [FULL, BARE][i])
 
 
 def test_the_schema_of_containers_that_begin_alike_is_parsed_once(

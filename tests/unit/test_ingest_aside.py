@@ -9,6 +9,7 @@ from consumers.ingest.aside import put_aside
 from consumers.ingest.flat import Flat
 from stream.alert import Header, Refusal, Stream
 from stream.codec.decoder import Checked
+from stream.codec.messages import Messages
 from stream.commit.bare import stamped_night
 from stream.survey import load_survey
 
@@ -21,7 +22,7 @@ def night_of(timestamp: int, headers: tuple[Header, ...] = (), announced: int | 
     """Night and where it is from of one refused message."""
     one = np.zeros(1, np.int64)
     flat = Flat([None], [headers], one + 1, one, one, np.array([timestamp]), {}, np.zeros((0, 2), np.int64))
-    checked = Checked(np.frombuffer(b"bad", np.uint8), np.array([0, 3]), (), (), ())
+    checked = Checked(Messages.of([b"bad"]), (), (), ())
     told = {} if announced is None else {5: announced}
     refused = [Refusal(0, "magic", "no frame")]
     (aside,) = put_aside(flat, checked, refused, {1: Stream("c", "t", "i")}, SURVEY, told, NOW)

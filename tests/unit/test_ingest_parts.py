@@ -13,6 +13,7 @@ from consumers.ingest.unknown import UnknownSchemas
 from consumers.ingest.window import Window
 from stream.codec.decoder import Checked, Waiting
 from stream.codec.lookup import SchemaAway, SchemaUnknown
+from stream.codec.messages import Messages
 
 A, B = ("t", 0), ("t", 1)
 
@@ -77,7 +78,7 @@ def batch(start: int, known: str) -> tuple[Checked, Flat]:
     n = len(known)
     errors = {"d": SchemaUnknown(9, "here"), "a": SchemaAway("down")}
     waiting = tuple(Waiting(row, 9, errors[kind]) for row, kind in enumerate(known) if kind != "k")
-    checked = Checked(np.zeros(0, np.uint8), np.zeros(n + 1, np.int64), (), (), waiting)
+    checked = Checked(Messages.of([b""] * n), (), (), waiting)
     zeros = np.zeros(n, np.int64)
     offsets = np.arange(start, start + n)
     flat = Flat([None] * n, [()] * n, zeros + 1, zeros, offsets, zeros, {(1, 0): (start, start + n)}, zeros[:0, None])
