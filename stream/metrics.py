@@ -113,6 +113,7 @@ DISK_RESERVE = _gauge("disk_reserve_bytes", "Free bytes below which readiness is
 
 # the process
 READY = _gauge("ready", "1 where /readyz says yes, else 0.")
+WARNINGS = _gauge("warnings", "What /readyz warns of while work goes on, by code: 1 while it holds, else 0.", "code")
 LOOP_AGE = _gauge("loop_age_seconds", "Seconds since the run loop last turned.")
 BUILD_INFO = _gauge("build_info", "Always 1; the labels say what runs.", "version", "python", "survey")
 

@@ -18,6 +18,7 @@ from consumers.ingest.beginning import begin
 from consumers.ingest.gathering import Gathering
 from consumers.ingest.holds import Holds
 from consumers.ingest.inbox import Inbox
+from consumers.ingest.last_partition import LastPartition
 from consumers.ingest.lateness import Lateness
 from consumers.ingest.outcome import Outcome
 from consumers.ingest.pipeline import Pipeline
@@ -214,6 +215,7 @@ def _upkeep(
         ),
         outcome=parts.outcome,
         window=window,
+        last_partition=LastPartition(world.engine, parts.outcome.health, world.clock),
         clock=world.clock,
         failpoints=failpoints,
         survey=survey,

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from consumers.ingest.last_partition import LastPartition
 from consumers.ingest.outcome import Outcome
 from consumers.ingest.window import Window
 from stream import metrics
@@ -56,6 +57,7 @@ class Upkeep:
     sweeper: Sweeper
     outcome: Outcome
     window: Window
+    last_partition: LastPartition
     clock: Clock
     failpoints: Failpoints
     survey: int
@@ -77,6 +79,7 @@ class Upkeep:
             await self._try("lateness", self._lateness)
             await self._try("left_behind", self._left_behind)
             await self._try("room", self._room)
+            await self._try("last_partition", self.last_partition.look)
             self._turning = False
 
     async def retry(self) -> None:

@@ -6,11 +6,12 @@ import threading
 from dataclasses import dataclass
 
 from stream.clock import Clock, SystemClock
+from stream.metrics import WARNINGS
 
 
 @dataclass(frozen=True, slots=True)
 class Unready:
-    """One reason not to be ready: a stable code, what it is, and since when (seconds since 1970 UTC)."""
+    """A reason not to be ready, or a warning: a stable code, what it is, since when (seconds since 1970 UTC)."""
 
     code: str
     text: str
@@ -18,7 +19,7 @@ class Unready:
 
 
 class Health:
-    """Liveness driven by the loop itself, readiness by reasons that hold against it.
+    """Liveness driven by the loop itself, readiness by reasons that hold against it, and warnings that cost neither.
 
     Parameters
     ----------
@@ -36,6 +37,7 @@ class Health:
         self._lock = threading.Lock()
         self._turned = self._clock.monotonic()
         self._reasons: dict[str, Unready] = {}
+        self._warnings: dict[str, Unready] = {}
         self.set("starting", "the process has not got its partitions yet")
 
     def turned(self) -> None:
@@ -52,17 +54,30 @@ class Health:
 
     def set(self, code: str, text: str | None) -> None:
         """Give a reason against readiness, or take it back with None; an unchanged reason keeps its instant."""
+        self._note(self._reasons, code, text)
+
+    def warn(self, code: str, text: str | None) -> None:
+        """Warn of what is still to be mended while all goes on, or take it back with None."""
+        self._note(self._warnings, code, text)
+        WARNINGS.set(float(text is not None), code=code)
+
+    def _note(self, noted: dict[str, Unready], code: str, text: str | None) -> None:
         with self._lock:
             if text is None:
-                self._reasons.pop(code, None)
+                noted.pop(code, None)
                 return
-            before = self._reasons.get(code)
-            self._reasons[code] = Unready(code, text, before.since if before else self._clock.now())
+            before = noted.get(code)
+            noted[code] = Unready(code, text, before.since if before else self._clock.now())
 
     def reasons(self) -> tuple[Unready, ...]:
         """What holds against readiness, by code."""
         with self._lock:
             return tuple(self._reasons[code] for code in sorted(self._reasons))
+
+    def warnings(self) -> tuple[Unready, ...]:
+        """What somebody should see to, by code."""
+        with self._lock:
+            return tuple(self._warnings[code] for code in sorted(self._warnings))
 
     def ready(self) -> bool:
         """Whether nothing holds against it and the loop turns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from stream.errors import Fatal
 from stream.log import Log
 from stream.metrics import LOOP_AGE, READY, REGISTRY
 from stream.redact import redact
-from stream.web.health import Health
+from stream.web.health import Health, Unready
 
 _log = Log("web")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -47,10 +47,11 @@ def application(health: Health, registry: CollectorRegistry = REGISTRY) -> web.A
         return web.json_response(body, status=200 if alive else 503)
 
     async def readyz(_: web.Request) -> web.Response:
-        reasons = [{"code": r.code, "text": redact(r.text), "since": r.since} for r in health.reasons()]
+        reasons, warnings = _shown(health.reasons()), _shown(health.warnings())
         if not health.alive():
             reasons.insert(0, {"code": "loop_stopped", "text": f"the loop last turned {health.age():.0f} s ago"})
-        return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        body = {"ready": not reasons, "reasons": reasons, "warnings": warnings}
+        return web.json_response(body, status=503 if reasons else 200)
 
     LOOP_AGE.follow(health.age)
     READY.follow(lambda: float(health.ready()))
@@ -59,6 +60,10 @@ def application(health: Health, registry: CollectorRegistry = REGISTRY) -> web.A
     for path, handler in (("/metrics", metrics), ("/healthz", healthz), ("/readyz", readyz)):
         app.router.add_get(path, handler, allow_head=False)
     return app
+
+
+def _shown(noted: Iterable[Unready]) -> list[dict[str, object]]:
+    return [{"code": one.code, "text": redact(one.text), "since": one.since} for one in noted]
 
 
 @web.middleware

@@ -62,10 +62,26 @@ async def test_not_ready_says_why_until_every_reason_is_gone(
     assert answer.json() == {
         "ready": False,
         "reasons": [{"code": "disk_full", "text": "4 bytes left", "since": 1000.0}],
+        "warnings": [],
     }
     health.set("disk_full", None)
     answer = await get(server, "/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": [], "warnings": []})
+
+
+async def test_a_warning_is_told_and_costs_no_readiness(server: WebServer, health: Health, clock: ManualClock) -> None:
+    health.set("starting", None)
+    health.warn("a_code", "mysql://u:geheim@h/db wants something")
+    clock.advance(3.0)
+    health.warn("a_code", "mysql://u:geheim@h/db wants something")
+    answer = await get(server, "/readyz")
+    assert (answer.status_code, answer.json()["ready"], answer.json()["reasons"]) == (200, True, [])
+    (told,) = answer.json()["warnings"]
+    assert (told["code"], told["since"]) == ("a_code", 1000.0) and "geheim" not in told["text"]
+    assert '\nskyburst_warnings{code="a_code"} 1.0\n' in (await get(server, "/metrics")).text
+    health.warn("a_code", None)
+    assert (await get(server, "/readyz")).json() == {"ready": True, "reasons": [], "warnings": []}
+    assert '\nskyburst_warnings{code="a_code"} 0.0\n' in (await get(server, "/metrics")).text
 
 
 async def test_a_loop_that_stopped_is_not_ready(server: WebServer, health: Health, clock: ManualClock) -> None:
