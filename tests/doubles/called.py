@@ -6,11 +6,14 @@ import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 from click.testing import CliRunner
 from doubles.ingest_run import IngestRun
 
+from stream.audit import broker
 from stream.cli.group import run as run_command
+from stream.transport import admin
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,12 @@ class Called:
 async def call(run: IngestRun, *arguments: str, **more: str) -> Called:
     """Call a verb on the stores of `run`, in a thread; `more` is environment."""
     return await asyncio.to_thread(_call, {**run.environment(), **more}, arguments)
+
+
+async def call_away(run: IngestRun, *arguments: str, **more: str) -> Called:
+    """Call a verb as `call` does, with nobody at the broker's address: no answer is waited for a second only."""
+    with patch.object(admin, "ANSWER_S", 1.0), patch.object(broker, "ASK_S", 1.0):
+        return await call(run, *arguments, SKYBURST_BOOTSTRAP="127.0.0.1:1", **more)
 
 
 def _call(environment: dict[str, str], arguments: tuple[str, ...]) -> Called:

@@ -75,8 +75,8 @@ class IngestRun:
     def __post_init__(self) -> None:
         self.group = self.group or f"group-{self.topic}"
 
-    async def migrate(self, first: int = 20180101, last: int = 20270101) -> None:
-        """Make the tables."""
+    async def migrate(self, first: int = 20251101, last: int = 20260401) -> None:
+        """Make the tables, with partitions for the nights of made packets; older ones have one together."""
         engine = open_engine(self.level1)
         try:
             await migrate(engine, first, last)
@@ -162,11 +162,14 @@ class IngestRun:
     def start(
         self, nursery: Nursery, log: Path, *flags: str, failpoints: str = "", fired: Path | None = None
     ) -> Forked:
-        """Start a daemon as a process of its own; the caller waits for it."""
+        """Start a daemon as a process of its own, in a group of its own: once killed, it holds no partition of others.
+
+        The caller waits for it.
+        """
         more = {"SKYBURST_FAILPOINTS": failpoints} if failpoints else {}
         if fired is not None:
             more["SKYBURST_FAILPOINTS_FIRED"] = str(fired)
-        settings = ["--metrics-port", "0", "--session-timeout-ms", "3000", "--group", self.group]
+        settings = ["--metrics-port", "0", "--group", f"{self.group}-{log.stem}"]
         return nursery.start(["ingest", *settings, *flags], self.environment(more), log)
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:

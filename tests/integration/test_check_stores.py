@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from doubles.called import Called, call
+from doubles.called import Called, call, call_away
 from doubles.ingest_run import IngestRun
 
 from stream.local import LocalKafka
@@ -44,7 +44,7 @@ async def test_check_ends_with_3_where_a_server_is_away_and_with_1_where_a_setti
     run = IngestRun(kafka.bootstrap, topic, f"sqlite:///{tmp_path}/level1.db", tmp_path / "alertdb")
     await run.migrate()
     assert (await call(run, "check")).code == 0
-    away = await call(run, "check", "--json", SKYBURST_BOOTSTRAP="127.0.0.1:1")
+    away = await call_away(run, "check", "--json")
     assert away.code == 3
     assert (verdicts(away)["broker"], verdicts(away)[f"topic {topic}"]) == ("fails", "unasked")
     small = await call(run, "check", SKYBURST_INGEST_MAX_PACKET_BYTES="100000")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from doubles.called import call
+from doubles.called import call, call_away
 from doubles.history import History, all_rows, history, killed
 from doubles.ingest_run import IngestRun, sent
 from doubles.nursery import Nursery
@@ -38,7 +38,7 @@ from stream.tables.model import table
 async def rebuild(url: str, folder: Path, word: Word | None = None, layout: Layout | None = None) -> Rebuilt:
     engine = open_engine(url)
     try:
-        await migrate(engine, 20200101, 20270101)
+        await migrate(engine, 20251101, 20260401)
         return await Rebuild(
             engine=engine,
             store=open_store(str(folder)),
@@ -272,7 +272,7 @@ async def test_rebuild_and_verify_are_verbs_of_the_command(old: History, tmp_pat
     assert "visit_part_differs" in broken.out and "FAILS" in broken.out
     away = replace(run, level1="mysql://nobody@127.0.0.1:1/none")
     assert (await call(away, "verify", "--offline")).code == 3
-    assert (await call(replace(run, bootstrap="127.0.0.1:1"), "verify")).code == 3
+    assert (await call_away(run, "verify")).code == 3
     assert (await call(run, "verify", "20261399")).code == 2
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.called import call, call_away
+from doubles.ingest_run import IngestRun
 from doubles.nursery import Forked, Nursery
 
 from stream.transport.announcements import DetectorClosed, VisitOpened, decode_announcement
@@ -162,13 +164,14 @@ def test_a_message_too_large_for_the_topic_is_named_and_kept(
     assert "not the one" in changed
 
 
-def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told_apart(
-    kafka: Any, nursery: Nursery, tmp_path: Path, packets: Path
+async def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told_apart(
+    kafka: Any, tmp_path: Path, packets: Path
 ) -> None:
-    _, gone = Replays(nursery, kafka.bootstrap, "no-such-topic", tmp_path).run(packets, code=1)
-    assert "skyburst topics create" in gone
-    _, away = Replays(nursery, "127.0.0.1:1", "any", tmp_path).run(packets, code=3)
-    assert "broker" in away
+    run = IngestRun(kafka.bootstrap, "no-such-topic", f"sqlite:///{tmp_path}/none.db", tmp_path / "none")
+    gone = await call(run, "replay", str(packets))
+    assert gone.code == 1 and "skyburst topics create" in gone.err
+    away = await call_away(run, "replay", str(packets))
+    assert away.code == 3 and "broker" in away.err
 
 
 def acknowledged(state: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from doubles.called import call
+from doubles.called import call, call_away
 from doubles.ingest_live import execute, living, rows, until
 from doubles.ingest_run import NIGHT, IngestRun, cut, sent
 
@@ -49,7 +49,7 @@ async def test_status_tells_partitions_segments_quarantine_and_daemons_with_and_
     assert found["daemons"] == [] and found["lastCommitAge"] < 60
     table = await call(run, "status")
     assert table.code == 0 and "truncated\theld\t1" in table.out
-    away = await call(run, "status", "--json", SKYBURST_BOOTSTRAP="127.0.0.1:1")
+    away = await call_away(run, "status", "--json")
     assert away.code == 0 and away.json["broker"].startswith("unreachable")
     assert [row["next"] for row in away.json["partitions"]] == [2, 1]
     await execute(run.level1, "UPDATE ledger SET next = 9 WHERE kafkaPartition = 1")
