@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import obstore
-from obstore import exceptions
+from obstore import exceptions, parse_scheme
 from obstore.store import from_url
 from xxhash import xxh3_128
 
@@ -25,7 +25,9 @@ from stream.alertdb.reader import SegmentReader
 from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
 from stream.alertdb.store import SegmentStore
 from stream.alertdb.window import Readable, check_range
-from stream.errors import Fatal, Transient
+from stream.errors import Fatal, Transient, Wrong
+
+STORE_ADVICE = "write a folder, or an object store's URL such as s3://bucket/prefix, its keys in the environment"
 
 
 class ObjectStore:
@@ -49,11 +51,25 @@ class ObjectStore:
 
     @classmethod
     def at(cls, url: str) -> ObjectStore:
-        """Open the store of a URL (``s3://bucket/prefix``, ``file:///folder``, ``memory://``); keys: environment."""
-        parts = urlsplit(url)
-        if parts.scheme == "file":
-            Path(parts.path).mkdir(parents=True, exist_ok=True)
+        """Open the store of a URL (``s3://bucket/prefix``, ``file:///folder``, ``memory://``); keys: environment.
+
+        Nobody is asked yet: an object store that is away is found out with the first object.
+
+        Raises
+        ------
+        Wrong
+            ``setting``: there is no such kind of store, or its URL or environment lacks what it needs.
+        Transient
+            ``store_away``: the folder of a ``file://`` cannot be made or opened.
+        """
+        try:
+            parts, kind = urlsplit(url), parse_scheme(url)
+            if kind != "local":
+                return cls(from_url(url))
+        except (exceptions.BaseError, ValueError) as error:
+            raise Wrong("setting", f"alertdb: {url}: {_first_line(error)}", STORE_ADVICE) from error
         with _store_errors(url):
+            Path(parts.path).mkdir(parents=True, exist_ok=True)
             return cls(from_url(url))
 
     def create(self, header: SegmentHeader) -> OpenSegment:

@@ -149,21 +149,21 @@ def open_files(setting: str) -> Files:
     Raises
     ------
     Wrong
-        ``setting``: there is no such kind of store.
+        ``setting``: there is no such kind of store, or its URL or environment lacks what it needs.
     Transient
         ``store_away``.
     """
     if "://" not in setting:
         return FolderFiles(Path(setting))
+    kind = ""
     try:
-        obstore.parse_scheme(setting)
-    except (exceptions.BaseError, ValueError) as error:
-        advice = "write a folder, or an object store's URL such as s3://bucket/prefix"
-        raise Wrong("setting", f"alertdb: {_line(error)}", advice) from error
-    try:
+        kind = obstore.parse_scheme(setting)
         return ObjectFiles(obstore.store.from_url(setting))
     except (exceptions.BaseError, ValueError, OSError) as error:
-        raise _trouble(setting, error) from error
+        if kind == "local":
+            raise _trouble(setting, error) from error
+        advice = "write a folder, or an object store's URL such as s3://bucket/prefix, its keys in the environment"
+        raise Wrong("setting", f"alertdb: {setting}: {_line(error)}", advice) from error
 
 
 def read_whole(file: File, length: int) -> bytes:

@@ -313,6 +313,13 @@ def test_a_setting_opens_a_folder_or_a_url(tmp_path: Path) -> None:
     assert not open_store(f"file://{tmp_path}/objects").appends
 
 
+def test_a_folder_by_url_that_cannot_be_made_is_a_store_that_is_away(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Transient, match="file://") as raised:
+        open_store(f"file://{tmp_path}/file/objects")
+    assert raised.value.code == "store_away"
+
+
 def _parts(what: Batch) -> tuple[object, object]:
     return what.blocks, what.rows
 

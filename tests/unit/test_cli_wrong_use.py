@@ -11,9 +11,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from consumers.ingest import command as ingest
 from stream.cli import alert, alerts
 from stream.cli.check import Finding, _run
+from stream.cli.checks import _alertdb
 from stream.cli.group import run
+from stream.config import IngestSettings, Settings
 from stream.errors import SkyburstError, Transient, Wrong
 from stream.tables.engine import open_engine
 from stream.tables.migrate import migrate
@@ -85,6 +88,37 @@ def ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
 def test_what_cannot_be_is_wrong_use_in_one_line(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, err = ended(capsys, *arguments)
     assert (code, err.count("\n")) == (2, 1), err
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "s3://", "http://[x", "az://container"])
+def test_a_store_that_cannot_be_is_wrong_use_of_whatever_opens_it(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SKYBURST_ALERTDB", url)
+    for arguments in (
+        ["alert", "1"],
+        ["quarantine", "redrive", "--all"],
+        ["ledger", "accept-gap", "1", "0", "0", "1", "--reason", "a test"],
+        ["level1", "retire", "--before", "20260101"],
+        ["level1", "rebuild", "--survey", "lsst"],
+        ["verify", "--offline"],
+    ):
+        code, err = ended(capsys, *arguments)
+        assert (code, err.count("\n")) == (2, 1), (arguments, err)
+        assert "alertdb: " in err and "write a folder, or an object store's URL" in err, (arguments, err)
+
+
+async def test_a_daemon_does_not_start_on_a_store_that_cannot_be(level1: str) -> None:
+    settings = Settings(alertdb="ftp://x", level1=level1, survey="lsst", bootstrap="127.0.0.1:1", topic=("alerts",))
+    with pytest.raises(Wrong, match="alertdb: ftp://x") as raised:
+        await ingest._run(settings, IngestSettings(visits_topic=""))
+    assert raised.value.code == "setting"
+
+
+def test_a_check_says_so_of_a_store_that_cannot_be(tmp_path: Path) -> None:
+    settings = Settings(alertdb="ftp://x")
+    ((_, finding, code),) = _run(iter([("alertdb", "", lambda: _alertdb(settings, IngestSettings()))]))
+    assert (finding.verdict, code) == ("fails", 2) and "ftp" in finding.text
 
 
 def test_ids_to_the_last_bit_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
