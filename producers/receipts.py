@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -51,6 +52,25 @@ class Unacknowledged:
         return cls(number, shown, len(message.value), digest_of(message), code, reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """By what a source is known again.
+
+    Attributes
+    ----------
+    source
+        As the command line calls it.
+    holds
+        What it held, for people: so many packets, archives, segments.
+    digest
+        xxh3-128, hexadecimal, of what decides which messages it gives, in which order.
+    """
+
+    source: str
+    holds: str
+    digest: str
+
+
 @dataclass(slots=True)
 class Receipt:
     """One run, as its file has it.
@@ -67,6 +87,8 @@ class Receipt:
         Every announcement made was acknowledged; not known of a run that was killed.
     acknowledged
         Ranges ``[start, end)`` of message numbers.
+    identity
+        By what each of the sources is known again; None of a run that an earlier version of skyburst began.
     """
 
     run: str
@@ -77,6 +99,32 @@ class Receipt:
     complete: bool = False
     announced: bool = False
     acknowledged: list[tuple[int, int]] = field(default_factory=list)
+    identity: list[Identity] | None = None
+
+    def same(self, now: list[Identity]) -> bool:
+        """Hold what the sources give `now` against what they gave the run; False where the run did not note it.
+
+        Raises
+        ------
+        stream.errors.Wrong
+            ``source_changed``: the numbers would mean other messages.
+        """
+        if self.identity is None:
+            return False
+        for then, found in zip(self.identity, now, strict=True):
+            if then != found:
+                raise _changed(self.run, then, found)
+        return True
+
+
+def _changed(run: str, then: Identity, now: Identity) -> Wrong:
+    what = f"now {now.holds}" if now.holds != then.holds else "now as many, but of other names, sizes, times or order"
+    return Wrong(
+        "source_changed",
+        f"{then.source} is not the one that run {run} began with, so its numbers mean other messages: "
+        f"then {then.holds}, {what}",
+        "give the source as it was, or send all of it without --resume: what is stored already counts as repeated",
+    )
 
 
 def digest_of(message: Outgoing) -> str:
@@ -134,6 +182,7 @@ class Receipts:
     def _read(self, path: Path) -> Receipt:
         try:
             found = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+            found.identity = _identities(found.identity, len(found.sources))
         except FileNotFoundError:
             raise Wrong("no_run", f"{path} is not there", "see --state") from None
         except (OSError, ValueError, TypeError) as error:
@@ -148,6 +197,16 @@ class Receipts:
 
     def _list(self, run: str) -> Path:
         return self.folder / f"{run}.unacknowledged.jsonl"
+
+
+def _identities(read: Any, sources: int) -> list[Identity] | None:
+    """What JSON has of `sources` sources; None where the run has none."""
+    if read is None:
+        return None
+    found = [Identity(**each) for each in read]
+    if len(found) != sources:
+        raise ValueError(f"{len(found)} identities of {sources} sources")
+    return found
 
 
 def default_state() -> Path:

@@ -16,7 +16,7 @@ import click
 
 from producers.acknowledged import Acknowledged
 from producers.pace import BURST_S, VISIT_EVERY_S, parse_pace
-from producers.receipts import Receipt, Receipts, Unacknowledged, default_state
+from producers.receipts import Identity, Receipt, Receipts, Unacknowledged, default_state
 from producers.replay import Outcome, Plan, Replay
 from producers.watch import watch_for
 from stream.cli.options import json_option, shared_options
@@ -95,7 +95,10 @@ def replay(
     receipts = Receipts(state or default_state())
     earlier = _earlier(receipts, list(sources), topic, run, resume)
     from producers.replay_means import headroom_for, means_of, survey_name
+    from producers.sources.identity import identities
 
+    means = means_of(settings)
+    _same_sources(earlier.receipt, identities(sources, means), resume)
     plan = Plan(earlier.receipt.run, topic, survey_name(settings), announced_on, parsed)
     done = Acknowledged(earlier.receipt.acknowledged)
     with headroom_for(settings, cluster, topic, unread_limit) as headroom, _told_to_stop() as stopping:
@@ -116,7 +119,7 @@ def replay(
         )
         from producers.sources.opening import open_sources
 
-        outcome = player.run(open_sources(sources, means_of(settings)))
+        outcome = player.run(open_sources(sources, means))
     return _report(outcome, plan, receipts, as_json)
 
 
@@ -140,6 +143,14 @@ def _earlier(receipts: Receipts, sources: list[str], topic: str, run: str | None
         return Earlier(Receipt(name, sources, topic, time.time()), {}, False)
     receipt = receipts.find(sources, topic, run)
     return Earlier(receipt, receipts.unacknowledged(receipt.run), not receipt.announced)
+
+
+def _same_sources(receipt: Receipt, now: list[Identity], resume: bool) -> None:
+    """Refuse to resume where a number means another message, and note by what the next one can tell."""
+    if resume and not receipt.same(now):
+        text = f"run {receipt.run} was begun by an earlier skyburst, which did not note what its sources held"
+        click.echo(f"skyburst: {text}; it goes on by number, as if they had not changed", err=True)
+    receipt.identity = now
 
 
 def _save(receipts: Receipts, receipt: Receipt, done: Acknowledged, outcome: Outcome) -> None:

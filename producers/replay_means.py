@@ -31,10 +31,8 @@ def means_of(settings: Settings) -> Means:
     attribution = attribution_by(survey, open_schemas(schemas))
     level1, alertdb = settings.value("level1"), settings.value("alertdb")
     if level1 is None or alertdb is None:
-        return Means(schemas, attribution)
-    return Means(
-        schemas, attribution, lambda night: StoredNights(level1, open_store(alertdb), survey.name).visits(night)
-    )
+        return Means(schemas, attribution, survey.digest)
+    return Means(schemas, attribution, survey.digest, lambda: StoredNights(level1, open_store(alertdb), survey.name))
 
 
 @contextmanager

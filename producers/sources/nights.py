@@ -58,6 +58,19 @@ class StoredNights:
         self._survey = survey
         self._readers: OrderedDict[int, SegmentReader] = OrderedDict()
 
+    def segments(self, night: int) -> list[tuple[int, int]]:
+        """The segments that hold the packets of `night`, in the order in which they are sent, and how many each has."""
+        try:
+            with translated(), self._engine.connect() as conn:
+                number = _number(conn, self._survey)
+                return (
+                    []
+                    if number is None
+                    else [(row.segment, row.records) for row in conn.execute(_segments(number, night))]
+                )
+        finally:
+            self._engine.dispose()
+
     def visits(self, night: int) -> Iterator[Visit]:
         """The visits of `night` (YYYYMMDD) in the order of their times, with counts as Level-1 has them.
 
@@ -67,9 +80,7 @@ class StoredNights:
             ``night_unknown``: nothing of it is stored.
         """
         with translated(), self._engine.connect() as conn:
-            number = conn.execute(
-                sa.select(table("surveys").c.survey).where(table("surveys").c.name == self._survey)
-            ).scalar()
+            number = _number(conn, self._survey)
             segments = [] if number is None else conn.execute(_segments(number, night)).scalars().all()
             counts = {} if number is None else _counts(conn.execute(_counted(number, night)).all())
             ends = {} if number is None else {row[0]: row[1] for row in conn.execute(_ends(number, night)).all()}
@@ -155,11 +166,17 @@ def _in_time(stored: list[_Stored]) -> list[int]:
     return sorted(begins, key=lambda visit: (begins[visit], visit))
 
 
+def _number(conn: sa.Connection, survey: str) -> int | None:
+    """The number of the survey of that name; None where nothing of it was ever stored."""
+    surveys = table("surveys").c
+    return conn.execute(sa.select(surveys.survey).where(surveys.name == survey)).scalar()
+
+
 def _segments(survey: int, night: int) -> sa.Select[Any]:
     c = table("segments").c
     stored = c.state.in_(("open", "sealed", "moved"))
     return (
-        sa.select(c.segment)
+        sa.select(c.segment, c.records)
         .where(c.survey == survey, c.night == night, c.kind != "quarantine", stored, c.records > 0)
         .order_by(c.heartbeat, c.segment)
     )

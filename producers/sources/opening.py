@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Protocol
 
 from producers.sources.attribution import Attribution
 from producers.sources.files import visits_in_files
@@ -19,6 +20,18 @@ _COUNTS = ("visits", "alerts", "seed", "first_visit")
 _KEYS = (*_COUNTS, "size", "model", "start_mjd")
 
 
+class Nights(Protocol):
+    """The nights of one survey that are stored."""
+
+    def visits(self, night: int) -> Iterator[Visit]:
+        """The visits of `night` (YYYYMMDD)."""
+        ...
+
+    def segments(self, night: int) -> list[tuple[int, int]]:
+        """The segments that hold the packets of `night`, in their order, and how many each has."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What sources may need beside their names.
@@ -29,13 +42,22 @@ class Means:
         The setting ``schemas``.
     attribution
         Tells the visit of a packet; None where no survey is set.
-    night
-        Gives the visits of a stored night; None where no AlertDB and Level-1 are set.
+    survey
+        Digest of the survey's file; empty where none is set.
+    stored
+        Opens the stored nights; None where no AlertDB and Level-1 are set.
     """
 
     schemas: str | None = None
     attribution: Attribution | None = None
-    night: Callable[[int], Iterator[Visit]] | None = None
+    survey: str = ""
+    stored: Callable[[], Nights] | None = None
+
+    def nights(self, name: str) -> Nights:
+        """The stored nights, for the source `name`; Wrong (``source``) where they cannot be had."""
+        if self.stored is None:
+            raise Wrong("source", f"{name} needs the AlertDB and Level-1", "give --alertdb, --level1 and --survey")
+        return self.stored()
 
 
 def open_sources(names: Sequence[str], means: Means) -> Iterator[Visit]:
@@ -54,24 +76,31 @@ def open_sources(names: Sequence[str], means: Means) -> Iterator[Visit]:
         if paths:
             yield from visits_in_files(paths, means.attribution)
             paths = []
-        yield from _synthetic(name, means.schemas) if name.startswith(SYNTHETIC) else _night(name, means)
+        yield from (
+            _synthetic(name, means.schemas)
+            if name.startswith(SYNTHETIC)
+            else means.nights(name).visits(night_number(name))
+        )
     if paths:
         yield from visits_in_files(paths, means.attribution)
 
 
-def _night(name: str, means: Means) -> Iterator[Visit]:
+def night_number(name: str) -> int:
+    """The night (YYYYMMDD) that ``alertdb:NIGHT`` names."""
     text = name.removeprefix(NIGHT)
     if not (text.isascii() and text.isdigit() and len(text) == 8):
         raise Wrong("source", f"{name} is no night", "write alertdb:YYYYMMDD")
-    if means.night is None:
-        raise Wrong("source", f"{name} needs the AlertDB and Level-1", "give --alertdb, --level1 and --survey")
-    return means.night(int(text))
+    return int(text)
+
+
+def model_of(name: str) -> str:
+    """The model, by name or path, that ``synthetic:…`` names."""
+    return parse_spec(name.removeprefix(SYNTHETIC)).get("model") or _shipped_model()
 
 
 def _synthetic(name: str, schemas: str | None) -> Iterator[Visit]:
     given = parse_spec(name.removeprefix(SYNTHETIC))
     counts = {key: _count(key, given[key]) for key in _COUNTS if key in given}
-    model = given.get("model") or _shipped_model()
     start = given.get("start_mjd")
     try:
         start_mjd = None if start is None else float(start)
@@ -79,7 +108,7 @@ def _synthetic(name: str, schemas: str | None) -> Iterator[Visit]:
         raise Wrong("source", f"start_mjd={start} is no time", "write an MJD in TAI") from None
     return iter(
         SyntheticVisits(
-            model,
+            model_of(name),
             schemas=open_schemas(schemas),
             size=given.get("size"),
             start_mjd=start_mjd,

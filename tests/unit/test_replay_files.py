@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,16 @@ def attribution(values: Sequence[bytes]) -> list[Place | None]:
             place = Place(float(parts[3]), int(parts[0]), int(parts[1]), int(parts[2]), 20260305)
         found.append(place)
     return found
+
+
+class MadeNights:
+    """Stored nights of one visit each, without packets."""
+
+    def visits(self, night: int) -> Iterator[Visit]:
+        return iter([Visit(night, night, (), None, None, iter(()))])
+
+    def segments(self, night: int) -> list[tuple[int, int]]:
+        return [(7, 0)]
 
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:
@@ -130,10 +140,7 @@ def test_nothing_to_send_is_wrong_use(tmp_path: Path) -> None:
 def test_sources_come_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "a.wire").write_bytes(b"1:1:1:60001")
 
-    def night(number: int) -> object:
-        return iter([Visit(number, number, (), None, None, iter(()))])
-
-    means = Means(attribution=attribution, night=night)  # type: ignore[arg-type]
+    means = Means(attribution=attribution, stored=MadeNights)
     found = open_sources([str(tmp_path), "alertdb:20260305", str(tmp_path / "a.wire")], means)
     assert [visit for visit, _ in taken(found)] == [1, 20260305, 1]
 
@@ -144,7 +151,7 @@ def test_sources_come_one_after_the_other(tmp_path: Path) -> None:
 )
 def test_sources_that_cannot_be_understood_are_wrong_use(name: str) -> None:
     with pytest.raises(Wrong):
-        list(open_sources([name], Means(night=lambda night: iter(()))))
+        list(open_sources([name], Means(stored=MadeNights)))
 
 
 def test_a_stored_night_needs_its_stores() -> None:

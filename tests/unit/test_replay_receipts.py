@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replay_doubles import alert
 
 from producers.acknowledged import Acknowledged
-from producers.receipts import Receipt, Receipts, Unacknowledged
+from producers.receipts import Identity, Receipt, Receipts, Unacknowledged
 from stream.errors import Wrong
 
 
@@ -45,6 +45,7 @@ def test_before_tells_only_what_an_earlier_run_had(earlier: set[int], now: set[i
 def test_a_receipt_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     receipts = Receipts(tmp_path / "new")
     receipt = Receipt("r1", ["a", "b"], "alerts", 5.0, 10, acknowledged=[(0, 4), (6, 10)])
+    receipt.identity = [Identity("a", "1 packets", "0a"), Identity("b", "2 packets", "0b")]
     failed = Unacknowledged.of(4, alert(1, 4), "broker_away", "gone")
     receipts.save(receipt, [failed])
     assert receipts.find(["a", "b"], "alerts") == receipt
@@ -68,6 +69,30 @@ def test_the_last_run_of_the_same_sources_and_topic_is_found(tmp_path: Path) -> 
         with pytest.raises(Wrong) as caught:
             receipts.find(sources, topic, run)
         assert caught.value.code == code
+
+
+def test_a_run_is_held_against_what_its_sources_are_now() -> None:
+    then = [Identity("a", "3 packets", "0a"), Identity("b", "2 packets", "0b")]
+    receipt = Receipt("r1", ["a", "b"], "alerts", 5.0, identity=then)
+    assert receipt.same(list(then))
+    for now, said in (
+        (Identity("b", "7 packets", "1b"), "then 2 packets, now 7 packets"),
+        (Identity("b", "2 packets", "1b"), "of other names, sizes, times or order"),
+    ):
+        with pytest.raises(Wrong, match=said) as caught:
+            receipt.same([then[0], now])
+        assert caught.value.code == "source_changed" and "r1" in str(caught.value)
+    assert not Receipt("r1", ["a", "b"], "alerts", 5.0).same(then)
+
+
+@pytest.mark.parametrize("identity", ["[]", '[{"source": "a"}]', "5"])
+def test_identities_that_are_not_those_of_the_sources_are_damage(identity: str, tmp_path: Path) -> None:
+    (tmp_path / "r1.json").write_text(
+        f'{{"run": "r1", "sources": ["a"], "topic": "t", "begun": 1, "identity": {identity}}}'
+    )
+    with pytest.raises(Wrong) as caught:
+        Receipts(tmp_path).find(["a"], "t", "r1")
+    assert caught.value.code == "run_damaged"
 
 
 def test_a_damaged_receipt_is_said_to_be_one(tmp_path: Path) -> None:
