@@ -24,7 +24,7 @@ from stream.cli.output import show_fields
 from stream.clock import SystemClock
 from stream.config import Settings
 from stream.errors import Wrong
-from stream.transport.admin import Topics
+from stream.transport.admin import Topics, TopicState
 from stream.transport.kafka import STOCK_SEND, KafkaPublisher, SendLimits
 from stream.transport.security import security_of
 
@@ -62,6 +62,9 @@ class Earlier:
     show_default=True,
     help="Of the batches on their way and in the broker's log.",
 )
+@click.option(
+    "--past-retention", is_flag=True, help="Send a stored night also where the topic keeps messages for a shorter time."
+)
 @json_option
 @shared_options
 def replay(
@@ -77,6 +80,7 @@ def replay(
     run: str | None,
     unread_limit: int | None,
     compression: str,
+    past_retention: bool,
     as_json: bool,
 ) -> int:
     """Send visits to Kafka and confirm each message.
@@ -95,14 +99,17 @@ def replay(
     receipts = Receipts(state or default_state())
     earlier = _earlier(receipts, list(sources), topic, run, resume)
     from producers.replay_means import headroom_for, means_of, survey_name
+    from producers.retention import need_retention
     from producers.sources.identity import identities
 
-    means = means_of(settings)
+    means, described = means_of(settings), cluster.describe(topic)
     _same_sources(earlier.receipt, identities(sources, means), resume)
+    if not past_retention:
+        _say(need_retention(described, sources, means, time.time()))
     plan = Plan(earlier.receipt.run, topic, survey_name(settings), announced_on, parsed)
     done = Acknowledged(earlier.receipt.acknowledged)
     with headroom_for(settings, cluster, topic, unread_limit) as headroom, _told_to_stop() as stopping:
-        limits = SendLimits(compression=compression, batch_bytes=_batch_bytes(cluster, topic))
+        limits = SendLimits(compression=compression, batch_bytes=_batch_bytes(described))
         publisher = KafkaPublisher(settings.need("bootstrap"), security_of(settings), limits=limits)
         clock = SystemClock()
         player = Replay(
@@ -123,9 +130,9 @@ def replay(
     return _report(outcome, plan, receipts, as_json)
 
 
-def _batch_bytes(cluster: Topics, topic: str) -> int:
+def _batch_bytes(topic: TopicState) -> int:
     # A batch beyond what the topic takes is refused whole, with the small records in it.
-    largest = cluster.describe(topic).settings.get("max.message.bytes", "")
+    largest = topic.settings.get("max.message.bytes", "")
     return min(STOCK_SEND.batch_bytes, int(largest)) if largest.isdigit() else STOCK_SEND.batch_bytes
 
 
@@ -149,8 +156,13 @@ def _same_sources(receipt: Receipt, now: list[Identity], resume: bool) -> None:
     """Refuse to resume where a number means another message, and note by what the next one can tell."""
     if resume and not receipt.same(now):
         text = f"run {receipt.run} was begun by an earlier skyburst, which did not note what its sources held"
-        click.echo(f"skyburst: {text}; it goes on by number, as if they had not changed", err=True)
+        _say(f"{text}; it goes on by number, as if they had not changed")
     receipt.identity = now
+
+
+def _say(text: str | None) -> None:
+    if text is not None:
+        click.echo(f"skyburst: {text}", err=True)
 
 
 def _save(receipts: Receipts, receipt: Receipt, done: Acknowledged, outcome: Outcome) -> None:

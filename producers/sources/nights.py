@@ -71,6 +71,17 @@ class StoredNights:
         finally:
             self._engine.dispose()
 
+    def oldest(self, night: int) -> int | None:
+        """The smallest Kafka timestamp (ms since 1970 UTC) of a message of `night`; None where none has one."""
+        found: list[int] = []
+        try:
+            for segment, _ in self.segments(night):
+                stamps = self._reader(segment).table(("timestamp",)).column("timestamp").to_numpy()
+                found += [int(stamps[stamps >= 0].min())] if np.any(stamps >= 0) else []
+        finally:
+            self._close()
+        return min(found, default=None)
+
     def visits(self, night: int) -> Iterator[Visit]:
         """The visits of `night` (YYYYMMDD) in the order of their times, with counts as Level-1 has them.
 

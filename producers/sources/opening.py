@@ -31,6 +31,10 @@ class Nights(Protocol):
         """The segments that hold the packets of `night`, in their order, and how many each has."""
         ...
 
+    def oldest(self, night: int) -> int | None:
+        """The smallest Kafka timestamp (ms since 1970 UTC) of a message of `night`; None where none has one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Means:

@@ -41,6 +41,9 @@ class MadeNights:
     def segments(self, night: int) -> list[tuple[int, int]]:
         return [(7, 0)]
 
+    def oldest(self, night: int) -> int | None:
+        return None
+
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as tar:

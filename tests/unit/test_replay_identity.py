@@ -80,6 +80,9 @@ class Nights:
     def segments(self, night: int) -> list[tuple[int, int]]:
         return self.held
 
+    def oldest(self, night: int) -> int | None:
+        raise AssertionError("no timestamp is read")
+
 
 def test_a_stored_night_is_its_segments_in_their_order() -> None:
     def digest(*held: tuple[int, int]) -> str:
