@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.ingest.poller import Poller
+from consumers.ingest.supervisor import TURNS, Supervisor
 from stream import metrics
 from stream.commit.sealing import heartbeat
 from stream.errors import Fatal, SkyburstError
@@ -39,6 +40,8 @@ class Pulse:
         Age in seconds of the oldest message in flight.
     heartbeat_s
         Seconds between heartbeats.
+    supervisor
+        Told at each turn that the loop turns.
     """
 
     engine: AsyncEngine
@@ -47,6 +50,7 @@ class Pulse:
     poller: Poller
     oldest: Callable[[], float]
     heartbeat_s: float
+    supervisor: Supervisor = field(default_factory=Supervisor)
     _measured: set[Partition] = field(default_factory=set)
 
     async def turn(self) -> None:
@@ -60,6 +64,7 @@ class Pulse:
     def look(self) -> None:
         """One turn."""
         self.health.turned()
+        self.supervisor.tell(TURNS)
         oldest, unplaced = self.oldest(), sorted(self.poller.unplaced)
         stalled = f"a message has been in flight for {oldest:.0f} s" if oldest >= STALLED_S else None
         self.health.set("stalled", stalled)

@@ -13,6 +13,7 @@ from consumers.ingest.build import Parts, World, build
 from consumers.ingest.memory import collect_from_here
 from consumers.ingest.poller import Poller
 from consumers.ingest.pulse import Pulse
+from consumers.ingest.supervisor import READY, STOPPING, Supervisor
 from stream.clock import Deadline
 from stream.config import IngestSettings
 from stream.log import Log
@@ -46,6 +47,7 @@ class Ingest:
     def __init__(self, world: World, settings: IngestSettings) -> None:
         self._world = world
         self._settings = settings
+        self._supervisor = Supervisor.of_environment()
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
         self.health = Health(world.clock)
@@ -73,6 +75,7 @@ class Ingest:
                 parts = await build(self._world, settings, self.health, pool, self._stop.is_set)
                 collect_from_here()
                 _log.info("started", daemon=parts.daemon.id, topics=list(self._world.topics), port=self.port)
+                self._supervisor.tell(READY)
                 drained, held = await self._turn(parts)
                 await _finish(parts)
         _log.info("stopped", drained=drained, held=held)
@@ -98,11 +101,12 @@ class Ingest:
                         ("retry", parts.upkeep.retry),
                     )
                 ]
-                pulse = _pulse(parts)
+                pulse = _pulse(parts, self._supervisor)
                 beats = [group.create_task(beat(), name="pulse") for beat in (pulse.turn, pulse.beat)]
                 upkeep = group.create_task(parts.upkeep.run(), name="upkeep")
                 await self._until_stopped(parts)
                 self.health.set("draining", "the daemon is stopping")
+                self._supervisor.tell(STOPPING)
                 parts.poller.quiet(True)
                 drained = await self._drain(parts)
                 # Before the group is left: what is not ours any more is not held here either.
@@ -158,10 +162,10 @@ class Ingest:
         return bool(done)
 
 
-def _pulse(parts: Parts) -> Pulse:
+def _pulse(parts: Parts, supervisor: Supervisor) -> Pulse:
     upkeep, outcome = parts.upkeep, parts.outcome
     oldest = parts.pipeline.oldest
-    return Pulse(upkeep.engine, parts.daemon.id, outcome.health, parts.poller, oldest, upkeep.heartbeat_s)
+    return Pulse(upkeep.engine, parts.daemon.id, outcome.health, parts.poller, oldest, upkeep.heartbeat_s, supervisor)
 
 
 async def _finish(parts: Parts) -> None:

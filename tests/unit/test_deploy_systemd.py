@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from consumers.ingest import pulse, run
 from stream.config import IngestSettings, Settings
 
 UNIT = Path(__file__).resolve().parents[2] / "deploy" / "systemd" / "skyburst-ingest.service"
@@ -26,6 +27,18 @@ def test_the_stop_waits_longer_than_the_drain() -> None:
     (seconds,) = values("TimeoutStopSec")
     drain = IngestSettings.model_fields["drain_deadline_s"].default
     assert float(seconds) >= 2 * drain
+
+
+def test_the_watchdog_is_fed_often_and_outlasts_what_comes_after_the_last_pulse() -> None:
+    assert values("Type") == ["notify"] and values("NotifyAccess") == ["main"]
+    (seconds,) = values("WatchdogSec")
+    assert float(seconds) >= 20 * pulse.TURN_S
+    assert float(seconds) > run.FINISH_S + run.LAST_COMMIT_S
+    assert "AF_UNIX" in values("RestrictAddressFamilies")[0]
+
+
+def test_a_start_waits_for_a_database_that_is_away_as_the_daemon_does() -> None:
+    assert values("TimeoutStartSec") == ["infinity"]
 
 
 def test_the_database_url_comes_as_a_credential_only() -> None:
