@@ -175,15 +175,22 @@ def topic(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Folder of real packets: $SKYBURST_TEST_DATA, else ../shared/data beside the project."""
+def real_packets() -> Path | None:
+    """Folder of real packets where it is there: $SKYBURST_TEST_DATA, else ../shared/data beside the project."""
     folder = Path(os.environ.get("SKYBURST_TEST_DATA") or PROJECT.parent / "shared" / "data")
-    if not folder.is_dir():
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared_data(real_packets: Path | None) -> Path:
+    """Folder of real packets; without it, the test is skipped."""
+    if real_packets is None:
+        folder = os.environ.get("SKYBURST_TEST_DATA") or PROJECT.parent / "shared" / "data"
         reason = f"NO REAL PACKETS: {folder} is not there; SKYBURST_TEST_DATA names the folder"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    return folder
+    return real_packets
 
 
 @pytest.fixture

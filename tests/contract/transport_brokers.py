@@ -16,7 +16,8 @@ from stream.transport.embedded import EmbeddedBroker
 from stream.transport.kafka import KafkaPublisher, KafkaSource
 from stream.transport.source import Partition
 
-QUICK = {"topic.metadata.refresh.interval.ms": 500}
+QUICK = {"topic.metadata.refresh.interval.ms": 500, "heartbeat.interval.ms": 100}
+"""Of a member that hears soon of new partitions, and of a rebalance: with the answer to its next heartbeat."""
 
 
 @dataclass

@@ -27,6 +27,8 @@ from stream.tables.engine import open_engine
 from stream.transport.kafka import KafkaSource
 
 LONGEST_S = 30.0
+QUICK_MEMBER = {"heartbeat.interval.ms": 100}
+"""A member hears of a rebalance with the answer to its next heartbeat."""
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ async def living(
     engine = open_engine(run.level1)
     try:
         world = World(
-            source=KafkaSource(run.bootstrap, run.group, session_timeout_ms=session_timeout_ms),
+            source=KafkaSource(run.bootstrap, run.group, session_timeout_ms=session_timeout_ms, extra=QUICK_MEMBER),
             topics=tuple(topics) or (run.topic,),
             engine=engine,
             store=store or open_store(str(run.alertdb)),

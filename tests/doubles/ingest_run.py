@@ -35,7 +35,7 @@ SCHEMA_ID = 1000
 NIGHT = 20260305
 MJD = 61104.9
 """MJD TAI within `NIGHT`."""
-QUIET = {"until_idle_s": 0.3, "metrics_port": 0}
+QUIET = {"until_idle_s": 0.1, "metrics_port": 0}
 REACHED_S = 60.0
 AT_ONCE: dict[str, str | int] = {"enable.idempotence": "false", "max.in.flight.requests.per.connection": 1}
 """A producer in order that has no id: librdkafka asks for one half a second after its start only."""

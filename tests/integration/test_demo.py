@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import fastavro
 import numpy as np
 import pytest
+from doubles.demo import ALERTS, Demo
 
 from stream.cli.demo.children import Children
 from stream.cli.demo.packets import packets
@@ -24,7 +23,6 @@ from stream.cli.demo.summary import Summary
 from stream.errors import Fatal
 
 COMMAND = (sys.executable, "-P", "-m", "stream.cli")
-ALERTS = 60
 
 
 def call(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,31 +31,16 @@ def call(*arguments: object, cwd: Path, **environment: str) -> subprocess.Comple
     return subprocess.run(command, cwd=cwd, env=bare | environment, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A demo without real packets, with settings around it that must not reach it."""
-    folder = tmp_path_factory.mktemp("demo")
-    elsewhere = {
-        "SKYBURST_TEST_DATA": str(folder / "none"),
-        "SKYBURST_BOOTSTRAP": "127.0.0.1:1",
-        "SKYBURST_LEVEL1": "mysql://nobody@127.0.0.1:1/none",
-    }
-    done = call("demo", "--at", "d", "--alerts", ALERTS, "--json", cwd=folder, **elsewhere)
-    assert done.returncode == 0, done.stderr
-    yield folder / "d", json.loads(done.stdout)
-    shutil.rmtree(folder)
-
-
-def test_a_demo_without_real_packets_holds_and_says_that_they_are_made(made: tuple[Path, dict[str, Any]]) -> None:
-    _, told = made
+def test_a_demo_without_real_packets_holds_and_says_that_they_are_made(demo: Demo) -> None:
+    told = demo.told
     assert told["holds"] and told["verify"]["holds"] and told["wrong"] == []
     assert told["packets"] == {"real": [], "made": ALERTS + 4, "twice": 4, "damaged": 1}
     assert told["counts"] == {"new": ALERTS + 4, "repeated": 4, "conflict": 0, "quarantined": 1}
     assert 0 < told["latency_s"]["p50"] <= told["latency_s"]["p98"] <= told["latency_s"]["max"] < 60
 
 
-def test_its_files_are_where_it_says_and_have_what_it_counted(made: tuple[Path, dict[str, Any]]) -> None:
-    folder, told = made
+def test_its_files_are_where_it_says_and_have_what_it_counted(demo: Demo) -> None:
+    folder, told = demo.folder, demo.told
     assert told["files"]["folder"] == str(folder)
     with closing(sqlite3.connect(folder / "level1.db")) as database:
         rows = database.execute("SELECT diaSourceId FROM level1").fetchall()
@@ -72,8 +55,8 @@ def test_its_files_are_where_it_says_and_have_what_it_counted(made: tuple[Path, 
     assert kept == ALERTS + 4 + 4 + 1
 
 
-def test_the_commands_that_it_names_work_afterwards(made: tuple[Path, dict[str, Any]]) -> None:
-    folder, told = made
+def test_the_commands_that_it_names_work_afterwards(demo: Demo) -> None:
+    folder, told = demo.folder, demo.told
     config = ("--config", folder / "skyburst.toml")
     source = told["alert"]["diaSourceId"]
     alert = call("alert", source, *config, cwd=folder)
@@ -81,20 +64,6 @@ def test_the_commands_that_it_names_work_afterwards(made: tuple[Path, dict[str, 
     rows = call("alerts", "--visit", told["alert"]["visit"], "--json", *config, cwd=folder)
     assert source in {row["diaSourceId"] for row in json.loads(rows.stdout)}
     assert call("verify", "--offline", *config, cwd=folder).returncode == 0
-
-
-def test_real_packets_are_sent_where_they_are_and_come_back_byte_for_byte(shared_data: Path, tmp_path: Path) -> None:
-    done = call("demo", "--at", "d", "--alerts", 20, cwd=tmp_path, SKYBURST_TEST_DATA=str(shared_data))
-    assert done.returncode == 0, done.stderr
-    (name,) = {path.parent.name for path in shared_data.rglob("*.wire")}
-    real = sorted((shared_data / name).glob("*.wire"))
-    assert f"{len(real)} real packets of {real[0].parent.resolve()}" in done.stderr
-    assert "all holds" in done.stdout and "not all holds" not in done.stdout
-    assert "verify" in done.stdout
-    source = done.stdout.partition("diaSourceId")[2].split()[0]
-    config = ("--config", tmp_path / "d" / "skyburst.toml")
-    assert call("alert", source, "--format", "wire", "-o", "back", *config, cwd=tmp_path).returncode == 0
-    assert (tmp_path / "back").read_bytes() in [path.read_bytes() for path in real]
 
 
 def test_a_folder_that_has_something_in_it_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from doubles.demo import Demo
 
 PROJECT = Path(__file__).resolve().parents[2]
-ALERTS = 40
 
 
 def blocks(page: str, language: str) -> str:
@@ -37,20 +36,11 @@ def test_the_quick_start_of_the_readme_works_as_it_stands(tmp_path: Path) -> Non
     assert any((tmp_path / "cutouts").rglob("*"))
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a demo's files in `demo`, as the page asks for."""
-    folder = tmp_path_factory.mktemp("python")
-    command = [sys.executable, "-P", "-m", "stream.cli", "demo", "--at", "demo", "--alerts", str(ALERTS)]
-    subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True)
-    return folder
-
-
-def test_the_snippets_of_the_python_page_work_as_they_stand(demo: Path) -> None:
+def test_the_snippets_of_the_python_page_work_as_they_stand(demo: Demo) -> None:
     snippets = blocks("docs/python.md", "python")
     assert "level1.cone(" in snippets and "archive.message(" in snippets
     done = subprocess.run(
-        [sys.executable, "-P", "-W", "error", "-c", snippets], cwd=demo, capture_output=True, text=True
+        [sys.executable, "-P", "-W", "error", "-c", snippets], cwd=demo.beside, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 6

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,18 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     yield folder
 
 
-def run(*command: object, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SKYBURST_"))}
-    done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A demo that was run: its files, and what it said."""
+
+    folder: Path
+    out: str
+    err: str
+
+
+def run(*command: object, cwd: Path | None = None, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SKYBURST_"))}
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=bare | more, capture_output=True, text=True)
     if check and done.returncode:
         pytest.fail(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done
@@ -72,11 +82,31 @@ def test_the_command_lists_its_verbs_without_complaint(elsewhere: Path, tmp_path
     assert {"demo", "ingest", "replay", "verify", "local"} <= verbs
 
 
-def test_the_demo_runs_from_the_wheel_and_holds(elsewhere: Path, tmp_path: Path) -> None:
-    done = run(elsewhere / "bin" / "skyburst", "demo", "--alerts", 100, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == "all holds"
-    (folder,) = tmp_path.glob("skyburst-demo-*")
-    assert {path.name for path in folder.iterdir()} >= {"alertdb", "level1.db", "skyburst.toml"}
+@pytest.fixture(scope="module")
+def demo(elsewhere: Path, real_packets: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The wheel's own demo, with real packets where there are any."""
+    beside = tmp_path_factory.mktemp("demo")
+    there = {} if real_packets is None else {"SKYBURST_TEST_DATA": str(real_packets)}
+    done = run(elsewhere / "bin" / "skyburst", "demo", "--alerts", 100, cwd=beside, **there)
+    (folder,) = beside.glob("skyburst-demo-*")
+    return Ran(folder, done.stdout, done.stderr)
+
+
+def test_the_demo_runs_from_the_wheel_and_holds(demo: Ran) -> None:
+    assert demo.out.splitlines()[-1] == "all holds" and "verify" in demo.out
+    assert {path.name for path in demo.folder.iterdir()} >= {"alertdb", "level1.db", "skyburst.toml"}
+
+
+def test_real_packets_are_sent_where_they_are_and_come_back_byte_for_byte(
+    elsewhere: Path, demo: Ran, shared_data: Path, tmp_path: Path
+) -> None:
+    (name,) = {path.parent.name for path in shared_data.rglob("*.wire")}
+    real = sorted((shared_data / name).glob("*.wire"))
+    assert f"{len(real)} real packets of {real[0].parent.resolve()}" in demo.err
+    source = demo.out.partition("diaSourceId")[2].split()[0]
+    config = ("--config", demo.folder / "skyburst.toml")
+    run(elsewhere / "bin" / "skyburst", "alert", source, "--format", "wire", "-o", "back", *config, cwd=tmp_path)
+    assert (tmp_path / "back").read_bytes() in [path.read_bytes() for path in real]
 
 
 def test_kafka_jars_are_pinned_in_the_wheel(elsewhere: Path, tmp_path: Path) -> None:

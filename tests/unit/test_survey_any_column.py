@@ -105,8 +105,8 @@ def _row(columns: Columns, row: int) -> Columns:
 
 @pytest.mark.parametrize(("target", "part"), CASES)
 def test_survey_no_kind_of_column_makes_a_step_raise_or_touches_the_alerts_beside(target: str, part: str) -> None:
-    for flags, first, second in itertools.product(FLAGS, COLUMNS.values(), COLUMNS.values()):
-        survey = _survey(target, PARTS[part], flags)
+    surveys = [_survey(target, PARTS[part], flags) for flags in FLAGS]
+    for survey, first, second in itertools.product(surveys, COLUMNS.values(), COLUMNS.values()):
         given = {"first": first, "second": second}
         columns = _sound(N) | {path: column for path, column in given.items() if column is not None}
         made, refused = survey.convert(columns, BUFFER, N)
