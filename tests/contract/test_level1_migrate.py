@@ -265,5 +265,9 @@ async def test_each_role_can_do_its_work(roles: dict[Role, str], rng: np.random.
     async with owner.begin() as conn:
         assert "p20261031" in await retire(conn, 20261201)
     assert await stored(reader) == {}
+    await put(ingest, batch([3], rng, night=column([20280101])))
+    for role in (ingest, reader):
+        async with role.connect() as conn:
+            assert await rows_in_last(conn), "a role that cannot see the partitions is never warned"
     for made in (owner, ingest, reader):
         await made.dispose()
