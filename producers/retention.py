@@ -38,9 +38,11 @@ def need_retention(topic: TopicState, names: Sequence[str], means: Means, now: f
     if not topic.settings:
         return f"the broker does not tell how long topic {topic.name} keeps messages: those that are older it deletes"
     kept_s = kept_for(topic)
-    for name in nights if kept_s is not None else ():
+    if kept_s is None:
+        return None
+    for name in nights:
         oldest = means.nights(name).oldest(night_number(name))
-        if kept_s is not None and oldest is not None and oldest / 1000 < now - kept_s:
+        if oldest is not None and oldest / 1000 < now - kept_s:
             raise _past(topic.name, name, oldest, kept_s)
     return None
 

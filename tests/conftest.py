@@ -24,6 +24,8 @@ from stream.local import BrokerTls, LocalKafka, LocalMariadb
 from stream.local.process import Process
 
 PROJECT = Path(__file__).resolve().parent.parent
+REAL_PACKETS = Path(os.environ.get("SKYBURST_TEST_DATA") or PROJECT.parent / "shared" / "data")
+"""The folder of real packets: $SKYBURST_TEST_DATA, else ../shared/data beside the project."""
 FOLDERS = "skyburst-tests-"
 SEED = int(os.environ.get("SKYBURST_SEED") or secrets.randbits(32))
 SPENT: dict[str, float] = defaultdict(float)
@@ -176,17 +178,15 @@ def topic(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def real_packets() -> Path | None:
-    """Folder of real packets where it is there: $SKYBURST_TEST_DATA, else ../shared/data beside the project."""
-    folder = Path(os.environ.get("SKYBURST_TEST_DATA") or PROJECT.parent / "shared" / "data")
-    return folder if folder.is_dir() else None
+    """Folder of real packets where it is there."""
+    return REAL_PACKETS if REAL_PACKETS.is_dir() else None
 
 
 @pytest.fixture(scope="session")
 def shared_data(real_packets: Path | None) -> Path:
     """Folder of real packets; without it, the test is skipped."""
     if real_packets is None:
-        folder = os.environ.get("SKYBURST_TEST_DATA") or PROJECT.parent / "shared" / "data"
-        reason = f"NO REAL PACKETS: {folder} is not there; SKYBURST_TEST_DATA names the folder"
+        reason = f"NO REAL PACKETS: {REAL_PACKETS} is not there; SKYBURST_TEST_DATA names the folder"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -63,11 +63,9 @@ class StoredNights:
         try:
             with translated(), self._engine.connect() as conn:
                 number = _number(conn, self._survey)
-                return (
-                    []
-                    if number is None
-                    else [(row.segment, row.records) for row in conn.execute(_segments(number, night))]
-                )
+                if number is None:
+                    return []
+                return [(row.segment, row.records) for row in conn.execute(_segments(number, night))]
         finally:
             self._engine.dispose()
 

