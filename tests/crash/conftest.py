@@ -19,8 +19,8 @@ from stream.local import LocalKafka, LocalMariadb
 
 
 @pytest.fixture(scope="session")
-def servers(server_folder: Path) -> Iterator[Servers]:
-    """A MariaDB and a Kafka that the tests here may kill."""
+def servers(server_folder: Path, nursery: Nursery) -> Iterator[Servers]:
+    """A MariaDB and a Kafka that the tests here may kill; the nursery imports what it needs while they start."""
     folder = server_folder / "crash"
     made = Servers(folder, LocalMariadb(folder / "mariadb"), LocalKafka(folder / "kafka"))
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +18,7 @@ from confluent_kafka.admin import AdminClient
 from stream.errors import Fatal
 from stream.local import LocalKafka
 from stream.local import jars as jars_module
-
-
-@pytest.fixture(scope="module")
-def own(server_folder: Path) -> Iterator[LocalKafka]:
-    broker = LocalKafka(server_folder / "kafka-of-its-own").start()
-    yield broker
-    broker.stop()
+from stream.local.ports import free_ports
 
 
 def produce(config: dict[str, Any], topic: str, values: list[bytes]) -> None:
@@ -43,13 +39,20 @@ def consume(config: dict[str, Any], topic: str, count: int) -> list[bytes | None
         consumer.close()
 
 
-def test_messages_are_there_after_kill_on_the_same_port(own: LocalKafka, topic: str) -> None:
-    config = {"bootstrap.servers": own.bootstrap}
-    own.create_topic(topic)
+@pytest.fixture
+def mortal(kafka: LocalKafka) -> Iterator[LocalKafka]:
+    """The run's broker, which comes back whatever a test does to it."""
+    yield kafka
+    kafka.start()
+
+
+def test_messages_are_there_after_kill_on_the_same_port(mortal: LocalKafka, topic: str) -> None:
+    config = {"bootstrap.servers": mortal.bootstrap}
+    mortal.create_topic(topic)
     produce(config, topic, [b"before"])
-    own.kill()
-    assert not own.running
-    own.start()
+    mortal.kill()
+    assert not mortal.running
+    mortal.start()
     produce(config, topic, [b"after"])
     assert consume(config, topic, 2) == [b"before", b"after"]
 
@@ -128,12 +131,14 @@ def client(kafka: LocalKafka, trust: Any, listener: str) -> dict[str, Any]:
     return config
 
 
-def test_a_broker_that_cannot_come_up_says_why(own: LocalKafka) -> None:
-    own.stop()
-    settings = own.folder / "server.properties"
-    settings.write_text(settings.read_text() + "num.io.threads=nonsense\n")
+def test_a_broker_that_cannot_come_up_says_why(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Its storage is formatted, as that of a broker that came up before; only then its settings are spoilt."""
+    shutil.copy(kafka.folder / "log4j2.properties", tmp_path)
+    (tmp_path / "server.json").write_text(json.dumps({"PLAINTEXT": free_ports(1)[0]}))
+    settings = (kafka.folder / "server.properties").read_text().replace(str(kafka.folder), str(tmp_path))
+    (tmp_path / "server.properties").write_text(settings + "num.io.threads=nonsense\n")
     with pytest.raises(Fatal, match="nonsense") as raised:
-        own.start()
+        LocalKafka(tmp_path).start()
     assert raised.value.code == "kafka_failed"
 
 
