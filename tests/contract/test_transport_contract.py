@@ -9,21 +9,34 @@ import pytest
 from transport_brokers import Broker, Got, from_start, nothing
 
 from stream.errors import Held, Poison, SkyburstError, Wrong
+from stream.local import LocalKafka
 from stream.transport.embedded import EmbeddedBroker
+from stream.transport.kafka import KafkaPublisher
 from stream.transport.source import Partition, PartitionTrouble
 
 
-@pytest.fixture(params=["embedded", "kafka"])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    if request.param == "kafka":
-        real = Broker(request.getfixturevalue("kafka"))
-        yield real
-        real.close()
-        return
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker() as server:
-        small = Broker(server)
-        yield small
-        small.close()
+        yield server
+
+
+@pytest.fixture(scope="module", params=["embedded", "kafka"])
+def publisher(request: pytest.FixtureRequest) -> Iterator[tuple[EmbeddedBroker | LocalKafka, KafkaPublisher]]:
+    """A broker, and the publisher to it of all tests here."""
+    server = request.getfixturevalue(request.param)
+    made = KafkaPublisher(server.bootstrap)
+    yield server, made
+    made.close()
+
+
+@pytest.fixture
+def broker(publisher: tuple[EmbeddedBroker | LocalKafka, KafkaPublisher]) -> Iterator[Broker]:
+    """Of each kind; each test has topics of its own on it."""
+    server, shared = publisher
+    made = Broker(server, shared=shared)
+    yield made
+    made.close()
 
 
 def started(broker: Broker, topic: str, group: str | None = None) -> Got:

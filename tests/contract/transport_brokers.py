@@ -27,6 +27,8 @@ class Broker:
     server: LocalKafka | EmbeddedBroker
     opened: list[KafkaSource | KafkaPublisher] = field(default_factory=list)
     sender: KafkaPublisher | None = None
+    shared: KafkaPublisher | None = None
+    """A publisher that outlives this test: a new one begins with half a second of waiting for its id."""
 
     @property
     def real(self) -> bool:
@@ -52,6 +54,8 @@ class Broker:
             done.result(10)
 
     def publisher(self, extra: Mapping[str, str | int] | None = None) -> KafkaPublisher:
+        if self.shared is not None and extra is None:
+            return self.shared
         publisher = KafkaPublisher(self.server.bootstrap, extra=extra)
         self.opened.append(publisher)
         return publisher

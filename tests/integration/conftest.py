@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Consumer
 from doubles.demo import Demo, run_demo
 
+from consumers.ingest import poller, pulse, upkeep
 from stream.audit import broker
 
 
@@ -27,4 +28,11 @@ def answered_soon() -> Iterator[None]:
         return Consumer(settings | {"fetch.wait.max.ms": 10})
 
     with patch.object(broker, "Consumer", consumer):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def often_looked() -> Iterator[None]:
+    """Daemons in this process look ten times a second at what they look at twice a second by themselves."""
+    with patch.object(upkeep, "TURN_S", 0.1), patch.object(pulse, "TURN_S", 0.1), patch.object(poller, "RETRY_S", 0.1):
         yield

@@ -32,6 +32,7 @@ from stream.tables.model import metadata, table
 from stream.transport.security import Plaintext
 
 ON_MARIADB = pytest.mark.parametrize("store", ["mariadb"], indirect=True)
+ON_BOTH = pytest.mark.parametrize("store", ["mariadb", "sqlite"], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
@@ -134,7 +135,7 @@ async def _migrated(url: str) -> None:
     await engine.dispose()
 
 
-@pytest.fixture(params=["mariadb", "sqlite"])
+@pytest.fixture(params=[pytest.param("mariadb", marks=pytest.mark.long), "sqlite"])
 def store(request: pytest.FixtureRequest, made: Made, kafka: LocalKafka, tmp_path: Path) -> Iterator[Store]:
     original, folder = made.past.run.alertdb, tmp_path / "alertdb"
     if request.param == "sqlite":
@@ -150,6 +151,7 @@ def store(request: pytest.FixtureRequest, made: Made, kafka: LocalKafka, tmp_pat
     engine.dispose()
 
 
+@ON_BOTH
 def test_verify_holds_on_what_daemons_stored_and_counts_it(store: Store) -> None:
     report = store.verify(broker=True)
     assert report.sound, report.listed()
@@ -282,6 +284,7 @@ def test_verify_finds_a_sealed_file_that_somebody_wrote_to(store: Store) -> None
     assert store.found() == {(4, "file_long")}
 
 
+@ON_BOTH
 def test_verify_finds_a_missing_row(store: Store) -> None:
     rows = table("level1")
     assert store.change(sa.delete(rows).where(rows.c.diaSourceId == FIRST + 11)) == 1
@@ -290,6 +293,7 @@ def test_verify_finds_a_missing_row(store: Store) -> None:
     assert str(FIRST + 11) in report.findings.kept[0].what
 
 
+@ON_BOTH
 def test_verify_finds_a_row_that_points_to_the_wrong_packet(store: Store) -> None:
     rows = table("level1")
     here = store.row("level1", lambda row: row["diaSourceId"] == FIRST + 12)
@@ -342,6 +346,7 @@ def test_verify_finds_a_row_that_nothing_published(store: Store) -> None:
     assert str(FIRST + 99_999) in report.findings.kept[0].what
 
 
+@ON_BOTH
 def test_verify_finds_a_gap_in_the_ranges(store: Store) -> None:
     rows = table("commit_ranges")
     row = store.row("commit_ranges", lambda row: row["startOffset"] > 0 and row["records"] > 3)

@@ -36,7 +36,7 @@ def _record(value: bytes) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize("size", ["62k", "265k", "real"])
+@pytest.mark.parametrize("size", ["62k", pytest.param("265k", marks=pytest.mark.long), "real"])
 def test_synthetic_packets_are_what_fastavro_would_write(size: str) -> None:
     for outgoing in _packets(70, size=size, seed=11):
         record = _record(outgoing.value)
