@@ -1,4 +1,4 @@
-"""The random loop: three daemons on one group, killed and frozen at named failpoints and at random, while both servers
+"""The random loop: two daemons on one group, killed and frozen at named failpoints and at random, while both servers
 are killed and restarted and a producer sends."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crash.servers import Field
 from stream.commit.failpoints import NAMES
 from stream.local.process import wait_until
 
-SLOTS = ("left", "middle", "right")
+SLOTS = ("left", "right")
 FREEZE_S = (1.7, 2.8)
 """Seconds that a daemon is frozen: its session is 1.5 s."""
 
@@ -83,7 +83,7 @@ def _names(chance: Random, names: Sequence[str]) -> Iterator[str]:
 
 
 class Loop:
-    """Deals blows to three daemons at a time, each in a thread of its own, until none is left."""
+    """Deals blows to two daemons at a time, each in a thread of its own, until none is left."""
 
     def __init__(self, field: Field, daemons: Daemons, chance: Random, dealt: list[Blow]) -> None:
         self.tally = Tally()

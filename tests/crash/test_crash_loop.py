@@ -82,7 +82,7 @@ async def test_twenty_kills_and_freezes_lose_and_double_nothing(
         freezes=6,
         database_restarts=1,
         broker_restarts=1,
-        seconds=30.0,
+        seconds=45.0,
     )
 
 
