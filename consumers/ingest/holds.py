@@ -14,6 +14,11 @@ from stream.web.health import Health
 _log = Log("consumers.ingest.holds")
 
 
+def adopting(part: Partition) -> str:
+    """What ends the hold of a partition whose ledger lies ahead of its log."""
+    return f"`skyburst ledger adopt {part[0]} --ahead {part[1]}` goes on"
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Why a partition waits.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from consumers.ingest.allowance import Allowance
-from consumers.ingest.holds import Holds
+from consumers.ingest.holds import Holds, adopting
 from consumers.ingest.lateness import Lateness
 from consumers.ingest.poller import Poller
 from consumers.ingest.prepare import Prepared, Preparer, by_code
@@ -18,9 +19,9 @@ from consumers.ingest.unknown import Waits, asked
 from stream import metrics
 from stream.alert import RecordId
 from stream.clock import Clock
+from stream.commit import ledger
 from stream.commit.batch import Batch, Committed
 from stream.commit.committer import Committer
-from stream.commit.ledger import SINK
 from stream.commit.rows import level1_columns
 from stream.commit.suspects import suspects
 from stream.commit.waiting import Waiter
@@ -32,6 +33,7 @@ from stream.web.health import Health
 
 _log = Log("consumers.ingest")
 
+T = TypeVar("T")
 RETRY_S = 1.0
 LONGEST_RETRY_S = 10.0
 
@@ -81,17 +83,26 @@ class Outcome:
             self.holds.release(part)
         metrics.ASSIGNED_PARTITIONS.set(len(self.owned))
 
-    def troubled(self, troubles: Sequence[PartitionTrouble]) -> None:
-        """The source cannot read some partitions."""
+    async def troubled(self, troubles: Sequence[PartitionTrouble]) -> None:
+        """The source cannot read some partitions.
+
+        Returns once a ledger that lies ahead is marked, or the daemon is told to stop: who reads the place next knows.
+        """
+        ahead: dict[ledger.Place, int] = {}
         for trouble in troubles:
             part = (trouble.topic, trouble.partition)
             text, stream = trouble.detail, None
             if trouble.code == "ledger_ahead":
                 # A log that grows past the ledger has other messages there: to try again would step over them.
-                stream = self.preparer.numbers.get(trouble.topic)
-                text += f"; `skyburst ledger adopt {trouble.topic} --ahead {trouble.partition}` goes on"
+                stream = self.preparer.numbers[trouble.topic]
+                text += f"; {adopting(part)}"
+                ahead[stream, trouble.partition] = trouble.missing[0] if trouble.missing else trouble.position
             self.holds.hold(part, trouble.code, text, missing=trouble.missing, retry_s=RETRY_S, stream=stream)
             self.poller.hold([part])
+        if ahead:
+            await self._until_done(
+                lambda: ledger.mark_ahead(self.committer.engine, ahead, self.committer.daemon.instance)
+            )
 
     def waits(self, waits: Mapping[Partition, Waits]) -> None:
         """Partitions stop before a packet whose schema cannot be had."""
@@ -148,7 +159,7 @@ class Outcome:
         now = self.clock.now()
         self.last_commit = now
         metrics.LAST_COMMIT.set(now)
-        metrics.COMMITS.add(1, sink=SINK)
+        metrics.COMMITS.add(1, sink=ledger.SINK)
         counts = {
             "new": done.new,
             "repeated": done.repeated,
@@ -157,10 +168,10 @@ class Outcome:
             "tombstone": sum(r.tombstones for r in batch.ranges),
         }
         for outcome, count in counts.items():
-            metrics.RECORDS_KEPT.add(count, sink=SINK, outcome=outcome)
+            metrics.RECORDS_KEPT.add(count, sink=ledger.SINK, outcome=outcome)
         for code, count in by_code(item.refused).items():
             metrics.QUARANTINED.add(count, code=code)
-        metrics.BYTES_KEPT.add(item.nbytes, sink=SINK)
+        metrics.BYTES_KEPT.add(item.nbytes, sink=ledger.SINK)
         metrics.BATCH_RECORDS.observe([batch.records])
         metrics.BATCH_BYTES.observe([item.nbytes])
         metrics.SEGMENT_BYTES.add(done.data_bytes, file="data")
@@ -168,7 +179,7 @@ class Outcome:
         metrics.VISIT_PARTS.add(done.visit_parts)
         metrics.POISON_LEFT.set(self.allowance.left)
         for stage, seconds in (item.seconds | done.seconds).items():
-            metrics.FLUSH_DURATION.observe([seconds], sink=SINK, stage=stage)
+            metrics.FLUSH_DURATION.observe([seconds], sink=ledger.SINK, stage=stage)
         self.lateness.committed(batch, now)
         stamps = item.flat.timestamp[item.flat.timestamp > 0]
         if len(stamps):
@@ -192,10 +203,15 @@ class Outcome:
         if not any(work.level1 for work in batch.works):
             return {}
         columns, part = level1_columns(batch)
+        engine, limit = self.committer.engine, self.committer.statement_bytes
+        return await self._until_done(lambda: suspects(engine, columns, part, limit))
+
+    async def _until_done(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` on the database, again and again while what is in its way passes by itself."""
         waiter = Waiter(self.told)
         while True:
             try:
-                found = await suspects(self.committer.engine, columns, part, self.committer.statement_bytes)
+                found = await work()
             except (SQLAlchemyError, OSError, SkyburstError) as error:
                 cause = translate(error)
                 if not isinstance(cause, Transient):

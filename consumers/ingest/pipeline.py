@@ -109,7 +109,7 @@ class Pipeline:
                 await self._close()
                 await self._raw.put(_Mark(lambda: _done(news.done)))
             case Troubled():
-                self.outcome.troubled(news.troubles)
+                await self.outcome.troubled(news.troubles)
 
     async def _close(self) -> None:
         batch = self.gathering.close()

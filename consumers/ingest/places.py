@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.ingest.holds import Holds
+from consumers.ingest.holds import Holds, adopting
 from stream.alert import Stream
 from stream.clock import Clock, Deadline, SystemClock
 from stream.commit import ledger
@@ -151,9 +151,19 @@ class Places:
             self.numbers[topic] = number
         wanted = {(self.numbers[topic], partition): (topic, partition) for topic, partition in parts}
         found = await ledger.places(self.engine, wanted)
+        # Behind the places: what is marked meanwhile is seen, whoever marks it.
+        for place, end in (await ledger.ahead(self.engine, found)).items():
+            self._ahead(wanted[place], place[0], found[place], end)
         for topic in {topic for topic, _ in parts}:
             await self._recreated(topic, [p for p in parts if p[0] == topic], found)
         return {wanted[place]: offset for place, offset in found.items()}
+
+    def _ahead(self, part: Partition, stream: int, offset: int, end: int) -> None:
+        """Hold what a daemon found ahead of its log, however far the log reaches now."""
+        lost = "the broker lost what was acknowledged, and other messages may stand there now"
+        text = f"the ledger is at {offset} and the log was found to end at {end}: {lost}; {adopting(part)}"
+        missing = (end, offset) if end < offset else None
+        self.holds.hold(part, "ledger_ahead", text, missing=missing, retry_s=RETRY_S, stream=stream)
 
     async def _recreated(self, topic: str, parts: Sequence[Partition], found: Mapping[tuple[int, int], int]) -> None:
         """Hold what has no place in this stream but had one in an earlier stream of the same name."""

@@ -88,7 +88,7 @@ def accept_gap(settings: Settings, stream: int, partition: int, start: int, end:
     type=click.IntRange(0),
     multiple=True,
     metavar="PARTITION",
-    help="A partition held for ledger_ahead whose log has grown past the ledger since; name each of them.",
+    help="A partition whose log grew past a ledger that lay ahead before a daemon saw it; name each of them.",
 )
 @json_option
 @shared_options

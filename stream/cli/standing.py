@@ -25,6 +25,8 @@ class Standing:
     ----------
     next
         The ledger's next offset; None where it has none.
+    ahead_of
+        Where the log ended when a daemon found `next` ahead of it; None where none did.
     log_start, log_end
         Offset of the first record that the log keeps, and of the next one to be written; None where nobody was asked.
     trouble
@@ -41,6 +43,7 @@ class Standing:
     next: int | None
     log_start: int | None = None
     log_end: int | None = None
+    ahead_of: int | None = None
     trouble: str = ""
     missing: tuple[int, int] | None = None
     advice: str = ""
@@ -62,6 +65,7 @@ class Standing:
             "next": self.next,
             "logStart": self.log_start,
             "logEnd": self.log_end,
+            "aheadOf": self.ahead_of,
             "lag": self.lag,
             "held": self.trouble,
             "missing": list(self.missing) if self.missing else None,
@@ -74,10 +78,11 @@ COLUMNS = ("stream", "topic", "partition", "next", "logStart", "logEnd", "lag", 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The ledger of ingest: every stream, and the next offset of each place."""
+    """The ledger of ingest: every stream, the next offset of each place, and where the log of marked ones ended."""
 
     streams: dict[int, Stream]
     next: dict[tuple[int, int], int]
+    ahead: dict[tuple[int, int], int]
 
     @classmethod
     def read(cls, engine: sa.Engine) -> Places:
@@ -88,8 +93,10 @@ class Places:
                 row.stream: Stream(row.cluster, row.topic, row.topicId)
                 for row in connection.execute(sa.select(streams))
             }
-            found = connection.execute(sa.select(ledger).where(ledger.c.sink == SINK))
-            return cls(known, {(row.stream, row.kafkaPartition): int(row.next) for row in found})
+            rows = connection.execute(sa.select(ledger).where(ledger.c.sink == SINK)).all()
+        found = {(row.stream, row.kafkaPartition): row for row in rows}
+        marked = {place: int(row.aheadOf) for place, row in found.items() if row.aheadOf is not None}
+        return cls(known, {place: int(row.next) for place, row in found.items()}, marked)
 
     def newest(self) -> dict[tuple[str, str], tuple[int, Stream]]:
         """By cluster and topic the stream that was seen last, in its newest generation."""
@@ -102,10 +109,17 @@ class Places:
         """Every place of the newest streams, as far as the tables know."""
         current = {number for number, _ in self.newest().values()}
         return [
-            Standing(number, self.streams[number].topic, self.streams[number].topic_id, partition, offset)
-            for (number, partition), offset in sorted(self.next.items())
+            _marked(self._standing(number, self.streams[number], partition))
+            for number, partition in sorted(self.next)
             if number in current
         ]
+
+    def _standing(self, number: int, stream: Stream, partition: int, *log: int) -> Standing:
+        """What the tables say of a place, beside the start and the end of its log where they are known."""
+        low, high = log or (None, None)
+        place = (number, partition)
+        told = (self.next.get(place), low, high, self.ahead.get(place))
+        return Standing(number, stream.topic, stream.topic_id, partition, *told)
 
     def beside(self, topics: Topics, wanted: tuple[str, ...]) -> list[Standing]:
         """Every place of the topics `wanted`, and of all that the ledger knows, beside the broker's log.
@@ -133,8 +147,7 @@ class Places:
                 before[partition] = max(before[partition], offset)
         out = []
         for partition, (low, high) in sorted(bounds.items()):
-            at = self.next.get((number, partition))
-            one = Standing(number, name, stream.topic_id, partition, at, low, high)
+            one = self._standing(number, stream, partition, low, high)
             out.append(_judged(one, low, high, partition in before))
         return out
 
@@ -142,12 +155,22 @@ class Places:
 def _judged(one: Standing, low: int, high: int, known_before: bool) -> Standing:
     if one.next is None:
         return _replaced(one, "topic_recreated", f"skyburst ledger adopt {one.topic}") if known_before else one
+    if one.ahead_of is not None:
+        return _marked(one)
     if one.next < low:
         gap = f"{one.stream} {one.partition} {one.next} {low}"
         return _replaced(one, "offsets_expired", f"skyburst ledger accept-gap {gap} --reason …", (one.next, low))
     if one.next > high:
         return _replaced(one, "ledger_ahead", f"skyburst ledger adopt {one.topic}", (high, one.next))
     return one
+
+
+def _marked(one: Standing) -> Standing:
+    """Held where a daemon found it ahead of its log, whatever the log says now."""
+    if one.next is None or one.ahead_of is None:
+        return one
+    missing = (one.ahead_of, one.next) if one.ahead_of < one.next else None
+    return _replaced(one, "ledger_ahead", f"skyburst ledger adopt {one.topic}", missing)
 
 
 def _replaced(one: Standing, trouble: str, advice: str, missing: tuple[int, int] | None = None) -> Standing:

@@ -153,6 +153,11 @@ class Batch:
         return sum(work.records for work in self.works)
 
     @property
+    def closed(self) -> tuple[tuple[int, int], ...]:
+        """Stream and partition of the places that an adoption closes, since a new generation goes on instead."""
+        return tuple((r.stream, r.partition) for r in self.ranges) if self.accepted and self.begins else ()
+
+    @property
     def streams(self) -> frozenset[int]:
         """Numbers of the streams whose records it stands for."""
         places = {r.stream for r in (*self.ranges, *self.retired)} | {b.stream for b in self.begins}

@@ -246,6 +246,7 @@ class Committer:
             await ledger.same_instance(connection, self.daemon.instance)
             raise
         await ledger.insert(connection, batch.begins)
+        await ledger.clear_ahead(connection, batch.closed)
         hit("after_fence")
         await publish_lengths(connection, written, self.daemon, batch.survey, server_time(self.engine))
         await self._record(connection, batch, commit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from stream.alert import Stream
@@ -91,7 +91,7 @@ async def adopt(
     bounds
         The log of each of its partitions.
     ahead
-        Partitions that lay ahead of their log, though it has grown past the ledger since: only who held them knows.
+        Partitions that lay ahead of their log, though it has grown past the ledger since and no daemon has marked them.
 
     Raises
     ------
@@ -106,7 +106,7 @@ async def adopt(
         plan = await _plan(committer, told, bounds, at, ahead)
         if not plan.begins:
             text = f"the ledger has every partition of {told.topic}, none ahead of its log"
-            advice = "see `skyburst status`; a partition whose log has grown past the ledger since is named by --ahead"
+            advice = "see `skyburst status`; a log that has grown past the ledger before a daemon saw it needs --ahead"
             raise SkyburstError("nothing_to_adopt", text, advice)
         reason = f"adopted: {told.topic} goes on as stream {plan.number}"
         batch = where.batch(plan.closed, reason, accepted=bool(plan.closed), begins=plan.begins)
@@ -124,10 +124,13 @@ async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | No
     engine = committer.engine
     number, stream = await newest_generation(engine, told)
     now = await _ledger(committer, number, bounds)
+    ahead = {*ahead, *await _marked(committer, number, bounds)}
     if any(partition in ahead or offset > bounds[partition][1] for partition, offset in now.items()):
         number, stream = await next_generation(engine, stream)
         now = {}
     before = await _generation_before(committer, stream, bounds)
+    for old in {old for old, _ in before.values()}:
+        ahead |= await _marked(committer, old, before)
     begins, closed = [], []
     for partition, (low, high) in sorted(bounds.items()):
         if partition in now:
@@ -146,6 +149,12 @@ async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | No
 async def _ledger(committer: Committer, number: int, bounds: Bounds) -> dict[int, int]:
     found = await ledger.places(committer.engine, [(number, partition) for partition in bounds])
     return {partition: offset for (_, partition), offset in found.items()}
+
+
+async def _marked(committer: Committer, number: int, partitions: Iterable[int]) -> set[int]:
+    """The partitions of a stream that a daemon has found ahead of their log."""
+    found = await ledger.ahead(committer.engine, [(number, partition) for partition in partitions])
+    return {partition for _, partition in found}
 
 
 async def _generation_before(committer: Committer, stream: Stream, bounds: Bounds) -> dict[int, tuple[int, int]]:

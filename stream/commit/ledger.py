@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -21,14 +22,52 @@ Place = tuple[int, int]
 
 async def places(engine: AsyncEngine, wanted: Iterable[Place], sink: str = SINK) -> dict[Place, int]:
     """The next offset of each wanted place that has a ledger row."""
+    return await _told(engine, wanted, sink, table("ledger").c.next)
+
+
+async def ahead(engine: AsyncEngine, wanted: Iterable[Place], sink: str = SINK) -> dict[Place, int]:
+    """The wanted places that a daemon has found ahead of their log, with the offset at which the log ended then."""
+    found = await _told(engine, wanted, sink, table("ledger").c.aheadOf)
+    return {place: end for place, end in found.items() if end is not None}
+
+
+async def _told(engine: AsyncEngine, wanted: Iterable[Place], sink: str, what: sa.Column[Any]) -> dict[Place, Any]:
     ledger = table("ledger")
     keys = sorted(set(wanted))
     if not keys:
         return {}
-    clause = sa.or_(*(sa.and_(ledger.c.stream == s, ledger.c.kafkaPartition == p) for s, p in keys))
-    query = sa.select(ledger.c.stream, ledger.c.kafkaPartition, ledger.c.next).where(ledger.c.sink == sink, clause)
+    query = sa.select(ledger.c.stream, ledger.c.kafkaPartition, what).where(ledger.c.sink == sink, _among(keys))
     async with engine.connect() as connection:
-        return {(row.stream, row.kafkaPartition): row.next for row in await connection.execute(query)}
+        return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
+
+
+def _among(places: Sequence[Place]) -> sa.ColumnElement[bool]:
+    ledger = table("ledger")
+    return sa.or_(*(sa.and_(ledger.c.stream == s, ledger.c.kafkaPartition == p) for s, p in places))
+
+
+async def mark_ahead(engine: AsyncEngine, ends: Mapping[Place, int], instance: str, sink: str = SINK) -> None:
+    """Write down that places lie ahead of logs that end at `ends`, for whoever reads them next; a first mark stays.
+
+    Raises
+    ------
+    Fatal
+        ``level1_instance``: see `same_instance`.
+    """
+    ledger = table("ledger")
+    async with engine.begin() as connection:
+        await same_instance(connection, instance)
+        for place, end in sorted(ends.items()):
+            unmarked = (ledger.c.sink == sink, _among([place]), ledger.c.aheadOf.is_(None))
+            await connection.execute(sa.update(ledger).where(*unmarked).values(aheadOf=end))
+
+
+async def clear_ahead(connection: AsyncConnection, closed: Iterable[Place], sink: str = SINK) -> None:
+    """Take marks away, as part of the transaction that closes these places for a new generation of their stream."""
+    ledger = table("ledger")
+    if keys := sorted(set(closed)):
+        mine = (ledger.c.sink == sink, _among(keys), ledger.c.aheadOf.is_not(None))
+        await connection.execute(sa.update(ledger).where(*mine).values(aheadOf=None))
 
 
 async def begin(engine: AsyncEngine, starts: Mapping[Place, int], sink: str = SINK) -> dict[Place, int]:

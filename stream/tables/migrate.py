@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from stream.errors import Fatal
 from stream.tables.model import Version, metadata, table, version
@@ -17,8 +17,13 @@ from stream.tables.nights import ensure_partitions, partition_clause
 
 Step = Callable[[AsyncConnection], Coroutine[Any, Any, None]]
 
-STEPS: Mapping[Version, Step] = {}
-"""What brings the tables from the version before to the key's. A minor step only adds."""
+
+async def _ledger_remembers_what_it_is_ahead_of(conn: AsyncConnection) -> None:
+    await add_column(conn, "ledger", "aheadOf")
+
+
+STEPS: Mapping[Version, Step] = {Version(1, 1): _ledger_remembers_what_it_is_ahead_of}
+"""What brings the tables from the version before to the key's. A minor step only adds, and may be run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,14 @@ async def renew_instance(conn: AsyncConnection) -> str:
     fresh = secrets.token_hex(16)
     await conn.execute(update(table("schema_version")).values(instance=fresh))
     return fresh
+
+
+async def add_column(conn: AsyncConnection, name: str, column: str) -> None:
+    """Add a column of the model behind the others of table `name`, where it is not there yet."""
+    have = await conn.run_sync(lambda sync: {one["name"] for one in inspect(sync).get_columns(name)})
+    if column not in have:
+        ddl = CreateColumn(table(name).c[column]).compile(dialect=conn.dialect)
+        await conn.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {ddl}".replace("%", "%%"))
 
 
 async def _advance(conn: AsyncConnection, found: Version) -> None:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from level1_batches import FIRST, LAST, batch, column, engine, put, server, stored, url  # noqa: F401
-from sqlalchemy import inspect, update
+from sqlalchemy import inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from stream.commit import ledger
 from stream.errors import Fatal, SkyburstError
 from stream.level1.write import statement_limit
 from stream.local import LocalMariadb
@@ -116,9 +117,49 @@ async def test_migrate_takes_the_steps_between_the_versions_in_order(
     }
     monkeypatch.setattr(migration, "STEPS", steps)
     monkeypatch.setattr(migration, "version", lambda: Version(1, 2))
+    async with engine.begin() as conn:
+        await conn.execute(update(table("schema_version")).values(major=1, minor=0))
     found = await migrate(engine, FIRST, LAST)
     assert taken == ["1.1", "1.2"]
     assert (found.found, found.now.version) == (Version(1, 0), Version(1, 2))
+
+
+LEDGER_1_0 = (
+    "CREATE TABLE ledger (sink VARCHAR(64) NOT NULL, stream SMALLINT NOT NULL, kafkaPartition INTEGER NOT NULL, "
+    "next BIGINT NOT NULL, PRIMARY KEY (sink, stream, kafkaPartition))"
+)
+"""The ledger as version 1.0 made it."""
+
+
+async def columns_of(made: AsyncEngine, name: str) -> list[tuple[str, str, bool]]:
+    async with made.connect() as conn:
+        found = await conn.run_sync(lambda sync: inspect(sync).get_columns(name))
+    return [(one["name"], str(one["type"]), one["nullable"]) for one in found]
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+async def test_a_ledger_of_version_1_0_gets_its_new_column_and_keeps_its_places(
+    engine: AsyncEngine, cut_off: bool
+) -> None:
+    made = await columns_of(engine, "ledger")
+    place = "INSERT INTO ledger (sink, stream, kafkaPartition, next) VALUES ('alertdb', 1, {}, 7)"
+    async with engine.begin() as conn:
+        await conn.exec_driver_sql("DROP TABLE ledger")
+        await conn.exec_driver_sql(LEDGER_1_0)
+        await conn.exec_driver_sql(place.format(0))
+        await conn.execute(update(table("schema_version")).values(major=1, minor=0))
+        with pytest.raises(Fatal, match="level1 migrate"):
+            await check(conn)
+    if cut_off:
+        async with engine.begin() as conn:
+            await migration.add_column(conn, "ledger", "aheadOf")
+    done = await migrate(engine, FIRST, LAST)
+    assert (done.found, done.now.version) == (Version(1, 0), Version(1, 1))
+    assert await columns_of(engine, "ledger") == made
+    async with engine.begin() as conn:
+        await conn.exec_driver_sql(place.format(1))
+        rows = await conn.execute(select(table("ledger")).order_by(table("ledger").c.kafkaPartition))
+        assert [tuple(row) for row in rows] == [("alertdb", 1, n, 7, None) for n in (0, 1)], "also from a daemon of 1.0"
 
 
 async def test_migrate_leaves_a_newer_database_alone(engine: AsyncEngine) -> None:
@@ -257,6 +298,14 @@ async def test_each_role_can_do_its_work(roles: dict[Role, str], rng: np.random.
     owner, ingest, reader = (open_engine(roles[role]) for role in ("migrate", "ingest", "reader"))
     assert (await migrate(owner, FIRST, 20270401)).partitions
     await put(ingest, batch([1, 2], rng))
+    async with ingest.begin() as conn:
+        instance = (await check(conn)).instance
+    await ledger.begin(ingest, {(1, 0): 7})
+    await ledger.mark_ahead(ingest, {(1, 0): 3}, instance)
+    assert await ledger.ahead(reader, [(1, 0)]) == {(1, 0): 3}
+    async with ingest.begin() as conn:
+        await ledger.clear_ahead(conn, [(1, 0)])
+    assert await ledger.ahead(reader, [(1, 0)]) == {}
     async with ingest.connect() as conn:
         await check(conn)
         assert await statement_limit(conn)

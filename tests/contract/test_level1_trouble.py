@@ -59,7 +59,7 @@ async def test_a_connection_that_was_killed_is_transient_and_the_next_one_works(
 
 
 async def test_a_lock_that_is_not_given_is_lock_wait_and_a_deadlock_is_one(server: AsyncEngine) -> None:
-    ledger = "INSERT INTO ledger VALUES ('a', 1, 0, 0), ('a', 1, 1, 0)"
+    ledger = "INSERT INTO ledger (sink, stream, kafkaPartition, next) VALUES ('a', 1, 0, 0), ('a', 1, 1, 0)"
     first, second = (
         f"UPDATE ledger SET next = next + 1 WHERE kafkaPartition = {n} AND sink = 'a' AND stream = 1" for n in (0, 1)
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from doubles.called import call
+from doubles.called import call, call_away
 from doubles.ingest_live import Live, execute, living, rows, until
 from doubles.ingest_run import IngestRun, sent
 
@@ -32,6 +32,16 @@ async def holds(live: Live, code: str) -> str:
         return next((r.text for r in live.ingest.health.reasons() if r.code == "partition_held" and code in r.text), "")
 
     return str(await until(said, f"held for {code}"))
+
+
+async def marked(run: IngestRun, end: int) -> None:
+    """Wait until the ledger says that the log of partition 0 was found to end at `end`."""
+
+    async def said() -> bool:
+        found = await rows(run.level1, "SELECT aheadOf FROM ledger WHERE kafkaPartition = 0 AND stream = 1")
+        return [row.aheadOf for row in found] == [end]
+
+    await until(said, "the place is marked")
 
 
 async def free(live: Live) -> None:
@@ -178,6 +188,9 @@ async def test_a_log_that_has_grown_past_a_ledger_that_lay_ahead_is_not_read_on_
     )
     async with living(run) as live:
         assert "--ahead 0" in await holds(live, "ledger_ahead")
+        await marked(run, 2)
+        # As if a daemon had found it that cannot write marks.
+        await execute(run.level1, "UPDATE ledger SET aheadOf = NULL")
         run.send([sent(number, partition=0) for number in range(10, 16)])
         refused = await call(run, "ledger", "adopt", "1")
         assert refused.code == 1 and "--ahead" in refused.err
@@ -192,3 +205,48 @@ async def test_a_log_that_has_grown_past_a_ledger_that_lay_ahead_is_not_read_on_
         await until(rest, "nothing of the new log is left out")
         await free(live)
     assert live.code == 0
+
+
+async def test_a_ledger_that_lay_ahead_is_held_after_a_restart_though_the_log_has_grown_past_it(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(number, partition=number % 2) for number in range(4)])
+    assert await run.ingest() == 0
+    await execute(
+        run.level1,
+        "UPDATE ledger SET next = 4 WHERE kafkaPartition = 0",
+        "INSERT INTO commits (commitId, daemon, committedAt, records) VALUES (77, '', 0, 0)",
+        "INSERT INTO commit_ranges VALUES (77, 1, 0, 2, 4, 0, 0)",
+    )
+    async with living(run) as live:
+        assert "[2, 4]" in await holds(live, "ledger_ahead")
+    assert live.code == 1
+    run.send([sent(number, partition=0) for number in range(10, 16)])
+    async with living(run) as live:
+        assert "[2, 4]" in await holds(live, "ledger_ahead")
+        run.send([sent(7, partition=1)])
+
+        async def other() -> bool:
+            return 7 in await taken(run)
+
+        await until(other, "the other partition goes on")
+        assert await taken(run) == [*range(4), 7], "nothing of the new log is taken for what comes behind the old one"
+        shown = await call(run, "ledger", "show", "--json")
+        away = await call_away(run, "ledger", "show", "--json")
+        for each in (shown, away):
+            assert each.code == 1
+            (held,) = [row for row in each.json["partitions"] if row["held"]]
+            assert (held["held"], held["partition"], held["aheadOf"], held["missing"]) == ("ledger_ahead", 0, 2, [2, 4])
+        adopted = await call(run, "ledger", "adopt", "1", "--at", "2", "--json")
+        assert adopted.code == 0, adopted.err
+        assert adopted.json["begins"] == {"0": 2, "1": 3}
+
+        async def rest() -> bool:
+            return await taken(run) == [*range(4), 7, *range(10, 16)]
+
+        await until(rest, "nothing of the new log is left out")
+        await free(live)
+    assert live.code == 0
+    assert [row for row in await rows(run.level1, "SELECT aheadOf FROM ledger") if row.aheadOf is not None] == []
+    assert (await call(run, "status", "--json")).code == 0

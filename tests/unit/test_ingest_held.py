@@ -23,8 +23,8 @@ from stream.codec.decoder import Decoder
 from stream.codec.lookup import SchemaAway, SchemaUnknown
 from stream.codec.schema import WriterSchema
 from stream.commit import ledger
-from stream.commit.identity import next_generation
-from stream.errors import Held, SkyburstError, Transient
+from stream.commit.identity import Daemon, next_generation
+from stream.errors import Fatal, Held, SkyburstError, Transient
 from stream.tables.engine import open_engine
 from stream.tables.migrate import migrate
 from stream.transport.source import Partition, PartitionTrouble
@@ -59,7 +59,7 @@ class Schemas:
 class Holding:
     """An outcome whose poller only notes what it is told."""
 
-    def __init__(self, schema_hold_s: float = 30.0) -> None:
+    def __init__(self, schema_hold_s: float = 30.0, engine: AsyncEngine | None = None, instance: str = "") -> None:
         self.clock, self.schemas = ManualClock(), Schemas()
         self.holds = Holds(self.clock, Health(self.clock))
         self.resumed: list[Partition] = []
@@ -68,9 +68,10 @@ class Holding:
         decoder = Decoder(self.schemas, ["a"])
         preparer: Any = SimpleNamespace(numbers=self.numbers, decoder=decoder, unknown=UnknownSchemas(3))
         nothing: Any = None
+        committer: Any = SimpleNamespace(engine=engine, daemon=SimpleNamespace(instance=instance))
         self.outcome = Outcome(
             poller=poller,
-            committer=nothing,
+            committer=committer,
             preparer=preparer,
             holds=self.holds,
             health=Health(self.clock),
@@ -88,6 +89,17 @@ class Holding:
         return list(self.resumed)
 
 
+async def holding(engine: AsyncEngine) -> Holding:
+    """An outcome of a daemon that started on this database just now."""
+    return Holding(engine=engine, instance=(await Daemon.start(engine)).instance)
+
+
+async def execute(engine: AsyncEngine, *statements: str) -> None:
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+
+
 def places(engine: AsyncEngine, holds: Holds) -> Places:
     return Places(
         asyncio.get_running_loop(), engine, holds, tell=lambda _: None, start="earliest", numbers={}, streams={}
@@ -99,11 +111,11 @@ async def of(one: Places, source: ScriptedSource, *parts: Partition) -> dict[Par
 
 
 async def test_a_ledger_found_ahead_of_its_log_stays_held_until_a_new_generation_begins(engine: AsyncEngine) -> None:
-    one, source = Holding(), ScriptedSource(bounds={A: (0, 99), B: (0, 99)})
+    one, source = await holding(engine), ScriptedSource(bounds={A: (0, 99), B: (0, 99)})
     begun = places(engine, one.holds)
     begun.numbers = one.numbers
     assert await of(begun, source, A, B) == {A: 0, B: 0}
-    one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7))])
+    await one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7))])
     assert await one.later(RETRY_S) == [A]
     assert await of(begun, source, A, B) == {B: 0}, "though the log has grown past the ledger"
     assert A in one.holds
@@ -116,11 +128,66 @@ async def test_a_ledger_found_ahead_of_its_log_stays_held_until_a_new_generation
     assert await of(begun, source, A) == {A: 3}
 
 
+async def test_a_ledger_found_ahead_is_held_by_a_daemon_that_starts_later_and_sees_a_log_that_has_grown(
+    engine: AsyncEngine,
+) -> None:
+    one, source = await holding(engine), ScriptedSource(bounds={A: (0, 99), B: (0, 99)})
+    begun = places(engine, one.holds)
+    begun.numbers = one.numbers
+    assert await of(begun, source, A, B) == {A: 0, B: 0}
+    await execute(engine, "UPDATE ledger SET next = 7 WHERE kafkaPartition = 0")
+    await one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7))])
+    other = await holding(engine)
+    assert await of(places(engine, other.holds), source, A, B) == {B: 0}
+    ((part, hold),) = other.holds.items()
+    assert (part, hold.code, hold.missing) == (A, "ledger_ahead", (3, 7))
+    assert "skyburst ledger adopt t --ahead 0" in hold.text
+
+
+async def test_where_a_log_ended_is_bounded_where_it_had_grown_and_the_first_word_of_it_stays(
+    engine: AsyncEngine,
+) -> None:
+    one, source = await holding(engine), ScriptedSource()
+    begun = places(engine, one.holds)
+    begun.numbers = one.numbers
+    await of(begun, source, A)
+    await one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "grown", 7)])
+    assert await ledger.ahead(engine, [(1, 0)]) == {(1, 0): 7}
+    await one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7))])
+    assert await ledger.ahead(engine, [(1, 0), (1, 1)]) == {(1, 0): 7}
+
+
+async def test_the_mark_of_a_ledger_ahead_waits_for_the_database_and_never_goes_into_another_one(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await holding(engine)
+    begun = places(engine, one.holds)
+    begun.numbers = one.numbers
+    await of(begun, ScriptedSource(), A)
+    ahead, mark, tries = PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7)), ledger.mark_ahead, []
+
+    async def away_at_first(*told: Any) -> None:
+        tries.append(A in one.holds)
+        if len(tries) == 1:
+            raise OSError("gone")
+        await mark(*told)
+
+    monkeypatch.setattr(ledger, "mark_ahead", away_at_first)
+    await one.outcome.troubled([ahead])
+    assert tries == [True, True], "held before it is marked"
+    assert await ledger.ahead(engine, [(1, 0)]) == {(1, 0): 3}
+    await execute(engine, "UPDATE ledger SET aheadOf = NULL", "UPDATE schema_version SET instance = 'another'")
+    with pytest.raises(Fatal) as caught:
+        await one.outcome.troubled([ahead])
+    assert caught.value.code == "level1_instance"
+    assert await ledger.ahead(engine, [(1, 0)]) == {}
+
+
 async def test_a_topic_held_as_a_whole_is_free_once_the_broker_tells_it_again(engine: AsyncEngine) -> None:
     one = Holding()
     source = ScriptedSource(gone=Held("topic_gone", "not there"))
     begun = places(engine, one.holds)
-    one.outcome.troubled([PartitionTrouble("t", -1, "topic_gone", "not there")])
+    await one.outcome.troubled([PartitionTrouble("t", -1, "topic_gone", "not there")])
     assert await one.later(RETRY_S) == [TOPIC]
     assert await of(begun, source, TOPIC) == {} and TOPIC in one.holds
     source.gone = None

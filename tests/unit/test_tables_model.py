@@ -79,7 +79,7 @@ def test_units_are_known_to_astropy() -> None:
 
 
 def test_version_is_major_and_minor() -> None:
-    assert version() == Version(1, 0)
+    assert version() == Version(1, 1)
     assert Version(1, 9) < Version(1, 10) < Version(2, 0)
 
 
