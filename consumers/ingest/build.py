@@ -137,6 +137,7 @@ async def build(
         start=settings.start,
         numbers=preparer.numbers,
         streams=preparer.streams,
+        begins=parts.committer.begins,
         stopped=stopped,
     )
     keeper = Keeper(places, lambda: _in_loop(loop, lambda: parts.pipeline.reset("partitions_lost")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,6 +41,8 @@ class Places:
     ----------
     numbers, streams
         Each topic's stream number, and each number's stream: filled in here, read by the other stages.
+    begins
+        Where each place of the ledger began: filled in here, for the committer to tell in the files.
     start
         Where a partition without a ledger row begins.
     """
@@ -52,6 +54,7 @@ class Places:
     start: Start
     numbers: dict[str, int]
     streams: dict[int, Stream]
+    begins: dict[ledger.Place, int]
     stopped: Callable[[], bool] = lambda: False
     clock: Clock = field(default_factory=SystemClock)
     _waiter: Waiter = field(init=False)
@@ -151,12 +154,17 @@ class Places:
             self.numbers[topic] = number
         wanted = {(self.numbers[topic], partition): (topic, partition) for topic, partition in parts}
         found = await ledger.places(self.engine, wanted)
+        await self._learn(found)
         # Behind the places: what is marked meanwhile is seen, whoever marks it.
         for place, end in (await ledger.ahead(self.engine, found)).items():
             self._ahead(wanted[place], place[0], found[place], end)
         for topic in {topic for topic, _ in parts}:
             await self._recreated(topic, [p for p in parts if p[0] == topic], found)
         return {wanted[place]: offset for place, offset in found.items()}
+
+    async def _learn(self, places: Iterable[ledger.Place]) -> None:
+        """Where places began; that never changes."""
+        self.begins |= await ledger.begins(self.engine, set(places) - self.begins.keys())
 
     def _ahead(self, part: Partition, stream: int, offset: int, end: int) -> None:
         """Hold what a daemon found ahead of its log, however far the log reaches now."""
@@ -192,6 +200,7 @@ class Places:
         while True:
             try:
                 found = await ledger.begin(self.engine, starts)
+                await self._learn(found)
             except (SQLAlchemyError, OSError) as error:
                 cause = translate(error)
                 if not isinstance(cause, Transient) or self.stopped():

@@ -117,6 +117,7 @@ class Catalogue:
         self._base.execute("CREATE INDEX part_segment ON part (segment, ordinal)")
         self._base.execute("CREATE INDEX span_place ON span (stream, partition, low)")
         self._base.execute("CREATE INDEX span_commit ON span (commitId)")
+        self._base.execute("CREATE INDEX begun_place ON begun (stream, partition, low)")
         torn = 0
         for commit, body in self._told():
             parts = "SELECT segment, messages, aside, sure FROM part WHERE commitId = ?"

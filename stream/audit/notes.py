@@ -48,7 +48,8 @@ class Note:
     accepted
         Whether the ranges are gaps that an operator accepted.
     begins
-        Places that the ledger began with: stream, partition, offset.
+        Where the ledger began: stream, partition, offset. Of an adoption, and of the first commit of a partition in
+        each segment.
     retired
         Ranges of which no packet stays: stream, partition, start, end.
     survey

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from stream.alert import Stream
 from stream.clock import Clock
 from stream.commit import ledger, rows
-from stream.commit.batch import Batch, Committed, fresh_number
+from stream.commit.batch import Batch, Begin, Committed, fresh_number
 from stream.commit.failpoints import Failpoints
 from stream.commit.identity import Daemon, streams_by_number
 from stream.commit.outcome import stands
@@ -73,6 +73,9 @@ class Committer:
         open: it is to be closed, copied or sealed.
     statement_bytes
         Bytes that one statement may have on this server (`stream.level1.write.statement_limit`).
+    begins
+        Where places that this daemon reads began: each segment tells it beside its first commit of a place, so that a
+        rebuild misses what is lost in front of it.
     """
 
     engine: AsyncEngine
@@ -83,6 +86,7 @@ class Committer:
     left: Callable[[Mine, SkyburstError], None]
     statement_bytes: int = STATEMENT_BYTES
     failpoints: Failpoints = field(default_factory=Failpoints)
+    begins: dict[ledger.Place, int] = field(default_factory=dict)
     _streams: dict[int, Stream] = field(default_factory=dict)
 
     async def commit(self, batch: Batch) -> Committed:
@@ -204,11 +208,17 @@ class Committer:
             "redriven": [[r.stream, r.partition, r.offset] for r in batch.redriven],
             "accepted": batch.accepted,
             "retired": [[r.stream, r.partition, r.start, r.end] for r in batch.retired],
-            "begins": [[b.stream, b.partition, b.next] for b in batch.begins],
+            "begins": [[b.stream, b.partition, b.next] for b in self._begins(batch, mine)],
             "reason": batch.reason,
             "surveyDigest": batch.survey_digest,
             "at": self.clock.now(),
         }
+
+    def _begins(self, batch: Batch, mine: list[Mine]) -> list[Begin]:
+        """The batch's own, which the ledger gets with it, and those in the ledger of which a segment does not tell."""
+        known = [(r.stream, r.partition) for r in batch.ranges if (r.stream, r.partition) in self.begins]
+        fresh = [Begin(*place, self.begins[place]) for place in known if any(place not in one.told for one in mine)]
+        return [*batch.begins, *fresh]
 
     async def _publish(self, batch: Batch, commit: int, durable: _Durable, spent: dict[str, float]) -> _Told:
         """Step 3, repeated as a whole until its outcome is known."""
@@ -294,6 +304,7 @@ class Committer:
         for item in written:
             item.mine.segment.publish(item.appended)
             item.mine.rowed = True
+            item.mine.told.update(self.begins.keys() & {(r.stream, r.partition) for r in batch.ranges})
         counts = np.bincount(told.verdicts, minlength=len(Verdict))
         return Committed(
             commit=commit,

@@ -31,7 +31,18 @@ async def ahead(engine: AsyncEngine, wanted: Iterable[Place], sink: str = SINK) 
     return {place: end for place, end in found.items() if end is not None}
 
 
-async def _told(engine: AsyncEngine, wanted: Iterable[Place], sink: str, what: sa.Column[Any]) -> dict[Place, Any]:
+async def begins(engine: AsyncEngine, wanted: Iterable[Place], sink: str = SINK) -> dict[Place, int]:
+    """Where each wanted place began: the first offset that a commit took, or `next` where none has taken any yet."""
+    ledger, ranges = table("ledger").c, table("commit_ranges").c
+    mine = (ranges.stream == ledger.stream, ranges.kafkaPartition == ledger.kafkaPartition)
+    first = sa.select(ranges.startOffset).where(*mine).order_by(ranges.startOffset).limit(1)
+    began = sa.func.coalesce(first.correlate(table("ledger")).scalar_subquery(), ledger.next)
+    return await _told(engine, wanted, sink, began)
+
+
+async def _told(
+    engine: AsyncEngine, wanted: Iterable[Place], sink: str, what: sa.ColumnElement[Any]
+) -> dict[Place, Any]:
     ledger = table("ledger")
     keys = sorted(set(wanted))
     if not keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -34,11 +34,22 @@ class SegmentFenced(Fenced):
 
 @dataclass(slots=True)
 class Mine:
-    """One segment that this daemon may append to."""
+    """One segment that this daemon may append to.
+
+    Attributes
+    ----------
+    rowed
+        Whether it has its row.
+    used
+        Monotonic seconds of its last use.
+    told
+        Places (stream, partition) of which a published note in it says where they began.
+    """
 
     segment: OpenSegment
     rowed: bool = False
     used: float = 0.0
+    told: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def number(self) -> int:

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from doubles.called import call, call_away
 from doubles.history import History, all_rows, history, killed
+from doubles.ingest_live import rows as asked
 from doubles.ingest_run import IngestRun, sent
 from doubles.nursery import Nursery
 
@@ -177,6 +178,52 @@ async def test_rebuild_takes_what_was_durable_and_never_published_where_nothing_
     tables = all_rows(new)
     assert [row["next"] for row in tables["ledger"]] == [10]
     assert [row["next"] for row in all_rows(level1_url)["ledger"]] == [5]
+    assert found(new, run.alertdb) == []
+
+
+async def begun_at(kafka: LocalKafka, topic: str, level1_url: str, folder: Path, offset: int) -> IngestRun:
+    """A store of two segments of one partition, whose ledger began at `offset`; each of two daemons made one."""
+    kafka.create_topic(topic)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, folder)
+    await run.migrate()
+    for first in (0, 10):
+        run.send([sent(first + n) for n in range(5)])
+        assert await run.ingest(start=offset) == 0
+    return run
+
+
+async def test_rebuild_misses_the_first_segment_of_a_partition_and_takes_the_rest_only_at_a_word(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await begun_at(kafka, topic, level1_url, tmp_path / "alertdb", 2)
+    segments = (
+        "SELECT dataName, indexName FROM segments WHERE segment = (SELECT segment FROM level1 WHERE diaSourceId = 4)"
+    )
+    ((data, index),) = await asked(level1_url, segments)
+    for name in (data, index):
+        (run.alertdb / name).unlink()
+    with pytest.raises(Held, match=r"stream 1, partition 0: \[2, 5\)") as raised:
+        await rebuild(f"sqlite:///{tmp_path}/new.sqlite", run.alertdb)
+    assert raised.value.code == "rebuild_gap"
+    new = f"sqlite:///{tmp_path}/word.sqlite"
+    done = await rebuild(new, run.alertdb, Word((Gap(1, 0, 2, 5),), "the disk was lost"))
+    assert (done.alerts, done.begins) == (5, ())
+    tables = all_rows(new)
+    assert [(row["startOffset"], row["endOffset"]) for row in tables["accepted_gaps"]] == [(2, 5)]
+    assert tables["ledger"] == all_rows(level1_url)["ledger"]
+    assert found(new, run.alertdb) == []
+
+
+async def test_rebuild_of_a_partition_that_began_behind_offset_0_asks_nothing_where_all_of_it_is_there(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await begun_at(kafka, topic, level1_url, tmp_path / "alertdb", 2)
+    new = f"sqlite:///{tmp_path}/new.sqlite"
+    done = await rebuild(new, run.alertdb)
+    assert (done.alerts, done.begins, done.gaps, done.left_out) == (8, (), (), 0)
+    tables, before = all_rows(new), all_rows(level1_url)
+    for name in ("level1", "ledger", "commit_ranges"):
+        assert tables[name] == before[name], name
     assert found(new, run.alertdb) == []
 
 

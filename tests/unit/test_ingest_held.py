@@ -102,7 +102,14 @@ async def execute(engine: AsyncEngine, *statements: str) -> None:
 
 def places(engine: AsyncEngine, holds: Holds) -> Places:
     return Places(
-        asyncio.get_running_loop(), engine, holds, tell=lambda _: None, start="earliest", numbers={}, streams={}
+        asyncio.get_running_loop(),
+        engine,
+        holds,
+        tell=lambda _: None,
+        start="earliest",
+        numbers={},
+        streams={},
+        begins={},
     )
 
 
