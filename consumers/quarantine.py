@@ -204,7 +204,7 @@ async def _redriven(settings: Settings, records: tuple[str, ...], code: str | No
     try:
         async with publishing(engine, store, SystemClock(), _say) as committer:
             with translated():
-                number = await survey_number(engine, survey.name, survey.digest)
+                number = await survey_number(engine, survey.name, survey.digest, committer.daemon.instance)
             placer = Placer(survey, number, Layout(ours.stripes, ours.sub_stripes, ours.overlap_deg))
             with ThreadPoolExecutor(ours.compress_threads, "compress") as pool:
                 redriver = Redriver(committer, store, decoder, placer, pool)

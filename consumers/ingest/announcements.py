@@ -20,7 +20,7 @@ from stream.commit import ledger
 from stream.commit.announced import SINK, store
 from stream.commit.batch import OffsetRange
 from stream.commit.identity import stream_number
-from stream.errors import Fenced, Poison, SkyburstError
+from stream.errors import Fatal, Fenced, Poison, SkyburstError
 from stream.log import Log
 from stream.tables.limits import Limit, limits
 from stream.tables.trouble import translate
@@ -74,7 +74,13 @@ class Announcements:
         self._stop.set()
 
     def run(self) -> None:
-        """The thread's body. What is in its way is waited for: alerts are taken all the same."""
+        """The thread's body. What is in its way is waited for: alerts are taken all the same.
+
+        Raises
+        ------
+        Fatal
+            ``level1_instance``: another database stands at the URL, and nothing of this daemon goes into it.
+        """
         try:
             self._until_done(self._subscribe)
             while not self._stop.is_set():
@@ -94,8 +100,10 @@ class Announcements:
             return
 
     def _say(self, error: BaseException) -> None:
-        """Log what is in the way, once as long as it is the same."""
+        """Log what is in the way, once as long as it is the same; raise what waiting does not end."""
         cause = translate(error)
+        if isinstance(cause, Fatal) and cause.code == "level1_instance":
+            raise cause from error
         if cause.code != self._said:
             _log.warning("announcements_wait", error=cause, topic=self.topic)
         self._said = cause.code
@@ -182,9 +190,9 @@ class Announcements:
 
     def _place(self, parts: Sequence[Partition]) -> Mapping[Partition, int]:
         lows = {part: self.source.watermarks(*part)[0] for part in parts}
-        self._number = self._ask(stream_number(self.engine, self.source.stream_of(self.topic)))
+        self._number = self._ask(stream_number(self.engine, self.source.stream_of(self.topic), self.instance))
         starts = {(self._number, partition): low for (_, partition), low in lows.items()}
-        found = self._ask(ledger.begin(self.engine, starts, SINK))
+        found = self._ask(ledger.begin(self.engine, starts, self.instance, SINK))
         places = {part: found[self._number, part[1]] for part in parts}
         self._next |= places
         self._unplaced.difference_update(parts)

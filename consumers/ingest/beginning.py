@@ -68,6 +68,6 @@ async def _ask(engine: AsyncEngine, survey: Survey, allowance: Allowance) -> Beg
         await check(connection)
         limit = await statement_limit(connection)
     daemon = await Daemon.start(engine)
-    number = await survey_number(engine, survey.name, survey.digest)
+    number = await survey_number(engine, survey.name, survey.digest, daemon.instance)
     await allowance.ask(engine, number)
     return Beginning(daemon, limit, number)

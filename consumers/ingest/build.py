@@ -129,17 +129,7 @@ async def build(
         statement_bytes=known.statement_bytes,
         failpoints=failpoints,
     )
-    places = Places(
-        loop=loop,
-        engine=engine,
-        holds=holds,
-        tell=lambda error: parts.outcome.told(error),
-        start=settings.start,
-        numbers=preparer.numbers,
-        streams=preparer.streams,
-        begins=parts.committer.begins,
-        stopped=stopped,
-    )
+    places = _places(world, settings, parts, preparer, holds, stopped)
     keeper = Keeper(places, lambda: _in_loop(loop, lambda: parts.pipeline.reset("partitions_lost")))
     revoke_s = min(REVOKE_S, settings.max_poll_interval_ms / 5000)
     parts.poller = Poller(world.source, world.topics, window, keeper, inbox.put, clock, revoke_s=revoke_s)
@@ -173,6 +163,28 @@ def _preparer(world: World, settings: IngestSettings, pool: Executor, survey: in
     placer = Placer(world.survey, survey, layout)
     unknown = UnknownSchemas(settings.schema_run)
     return Preparer(world.decoder, placer, pool, unknown=unknown, nights=lateness.nights, clock=world.clock)
+
+
+def _places(
+    world: World,
+    settings: IngestSettings,
+    parts: Parts,
+    preparer: Preparer,
+    holds: Holds,
+    stopped: Callable[[], bool],
+) -> Places:
+    return Places(
+        loop=asyncio.get_running_loop(),
+        engine=world.engine,
+        instance=parts.daemon.instance,
+        holds=holds,
+        tell=lambda error: parts.outcome.told(error),
+        start=settings.start,
+        numbers=preparer.numbers,
+        streams=preparer.streams,
+        begins=parts.committer.begins,
+        stopped=stopped,
+    )
 
 
 def _pipeline(

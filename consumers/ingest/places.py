@@ -39,6 +39,8 @@ class Places:
 
     Attributes
     ----------
+    instance
+        The database's instance id that this daemon began with.
     numbers, streams
         Each topic's stream number, and each number's stream: filled in here, read by the other stages.
     begins
@@ -49,6 +51,7 @@ class Places:
 
     loop: asyncio.AbstractEventLoop
     engine: AsyncEngine
+    instance: str
     holds: Holds
     tell: Tell
     start: Start
@@ -72,6 +75,8 @@ class Places:
         ------
         Transient
             The broker or the ledger does not answer.
+        Fatal
+            ``level1_instance``: a row was to be inserted, and the database is not the one that this daemon began with.
         """
         topics = self._topics(source, parts)
         parts = [part for part in parts if part[0] in topics and part[1] >= 0]
@@ -149,7 +154,7 @@ class Places:
     async def _read(self, topics: Mapping[str, Stream], parts: Sequence[Partition]) -> dict[Partition, int]:
         for topic, told in topics.items():
             # Asked each time: an operator may have begun a new generation.
-            number, stream = await newest_generation(self.engine, told)
+            number, stream = await newest_generation(self.engine, told, self.instance)
             self.streams[number] = stream
             self.numbers[topic] = number
         wanted = {(self.numbers[topic], partition): (topic, partition) for topic, partition in parts}
@@ -199,9 +204,9 @@ class Places:
         starts = {place: begins[part] for place, part in wanted.items()}
         while True:
             try:
-                found = await ledger.begin(self.engine, starts)
+                found = await ledger.begin(self.engine, starts, self.instance)
                 await self._learn(found)
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, OSError, SkyburstError) as error:
                 cause = translate(error)
                 if not isinstance(cause, Transient) or self.stopped():
                     raise cause from error

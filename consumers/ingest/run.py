@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from consumers.ingest.announcements import Announcements
 from consumers.ingest.build import Parts, World, build
@@ -190,7 +191,8 @@ def _thread(
         try:
             body()
         except BaseException as error:
-            loop.call_soon_threadsafe(failed, error)
+            with suppress(RuntimeError):  # The daemon has ended by another's error, and its loop with it.
+                loop.call_soon_threadsafe(failed, error)
 
     thread = threading.Thread(target=run, name="poller", daemon=True)
     thread.start()

@@ -166,7 +166,7 @@ class Rebuild:
                     commits = await self._take(catalogue, taking, surveys, limit)
                 finally:
                     taking.close()
-                await ledger.begin(self.engine, ends)
+                await ledger.begin(self.engine, ends, instance)
                 async with self.engine.begin() as connection:
                     rows = segment_rows(lying, surveys, self._sealed(lying, names), taking.messages)
                     await _insert(connection, "segments", rows)
@@ -277,7 +277,7 @@ class Rebuild:
         )
         where = Where(number, survey.name, survey.digest, night_at(survey, self.clock.now()))
         offsets = OffsetRange(gap.stream, gap.partition, gap.start, gap.end, 0)
-        await ledger.begin(self.engine, {(gap.stream, gap.partition): gap.start})
+        await ledger.begin(self.engine, {(gap.stream, gap.partition): gap.start}, daemon.instance)
         await accept_gap(committer, where, offsets, self.word.reason)
         for mine in segments:
             segments.forget(mine.number)

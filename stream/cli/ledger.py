@@ -153,7 +153,7 @@ async def publish(settings: Settings, work: Callable[[Committer, Where], Awaitab
     try:
         async with publishing(engine, store, clock, lambda text: click.echo(f"skyburst: {text}", err=True)) as one:
             with translated():
-                number = await survey_number(engine, survey.name, survey.digest)
+                number = await survey_number(engine, survey.name, survey.digest, one.daemon.instance)
                 where = Where(number, survey.name, survey.digest, night_at(survey, clock.now()))
                 return await work(one, where)
     finally:

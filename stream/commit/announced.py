@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from stream.commit import ledger
 from stream.commit.batch import OffsetRange
 from stream.commit.identity import named_survey
+from stream.errors import Fenced
 from stream.tables.model import table
 from stream.transport.announcements import Announcement, DetectorClosed, VisitOpened
 
@@ -39,8 +40,10 @@ async def store(
     ------
     Fenced
         ``ledger_fenced``: somebody else has read these offsets.
+    Fatal
+        ``level1_instance``: the database is not the one with which this process began.
     """
-    surveys = {name: await named_survey(engine, name) for name in sorted({one.survey for one in told})}
+    surveys = {name: await named_survey(engine, name, instance) for name in sorted({one.survey for one in told})}
     opened = {(surveys[v.survey], v.visit, v.run): v for v in told if isinstance(v, VisitOpened)}
     closed = {(surveys[d.survey], d.visit, d.detector, d.run): d for d in told if isinstance(d, DetectorClosed)}
     visits = [
@@ -59,7 +62,11 @@ async def store(
         for key, d in closed.items()
     ]
     async with engine.begin() as connection:
-        await ledger.move(connection, ranges, instance, SINK)
+        try:
+            await ledger.move(connection, ranges, instance, SINK)
+        except Fenced:
+            await ledger.same_instance(connection, instance)
+            raise
         await _insert_new(connection, table("visits"), ("survey", "visit", "run"), visits)
         await _insert_new(connection, table("detector_closed"), ("survey", "visit", "detector", "run"), detectors)
 

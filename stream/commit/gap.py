@@ -122,11 +122,11 @@ async def adopt(
 
 async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | None, ahead: Collection[int]) -> Adopted:
     engine = committer.engine
-    number, stream = await newest_generation(engine, told)
+    number, stream = await newest_generation(engine, told, committer.daemon.instance)
     now = await _ledger(committer, number, bounds)
     ahead = {*ahead, *await _marked(committer, number, bounds)}
     if any(partition in ahead or offset > bounds[partition][1] for partition, offset in now.items()):
-        number, stream = await next_generation(engine, stream)
+        number, stream = await next_generation(engine, stream, committer.daemon.instance)
         now = {}
     before = await _generation_before(committer, stream, bounds)
     for old in {old for old, _ in before.values()}:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.alert import Stream
+from stream.commit.ledger import same_instance
 from stream.errors import Fatal, Wrong
 from stream.tables.model import table
 
@@ -39,21 +40,34 @@ class Daemon:
         return cls(secrets.token_hex(16), instance)
 
 
-async def survey_number(engine: AsyncEngine, name: str, digest: str) -> int:
-    """The number of the survey `name`, given out at its first use; the digest of its file is kept up to date."""
+async def survey_number(engine: AsyncEngine, name: str, digest: str, instance: str) -> int:
+    """The number of the survey `name`, given out at its first use; the digest of its file is kept up to date.
+
+    Raises
+    ------
+    Fatal
+        ``level1_instance``: see `ledger.same_instance`.
+    """
     surveys = table("surveys")
-    number = await _number(engine, surveys, surveys.c.survey, {"name": name}, {"digest": digest})
+    number = await _number(engine, surveys, surveys.c.survey, {"name": name}, {"digest": digest}, instance)
     async with engine.begin() as connection:
+        await same_instance(connection, instance)
         await connection.execute(
             sa.update(surveys).where(surveys.c.survey == number, surveys.c.digest != digest).values(digest=digest)
         )
     return number
 
 
-async def named_survey(engine: AsyncEngine, name: str) -> int:
-    """The number of the survey `name`, given out at its first use; the digest of its file is its daemon's to tell."""
+async def named_survey(engine: AsyncEngine, name: str, instance: str) -> int:
+    """The number of the survey `name`, given out at its first use; the digest of its file is its daemon's to tell.
+
+    Raises
+    ------
+    Fatal
+        ``level1_instance``: see `ledger.same_instance`.
+    """
     surveys = table("surveys")
-    return await _number(engine, surveys, surveys.c.survey, {"name": name}, {"digest": ""})
+    return await _number(engine, surveys, surveys.c.survey, {"name": name}, {"digest": ""}, instance)
 
 
 async def known_survey(engine: AsyncEngine, name: str | None) -> int:
@@ -76,16 +90,21 @@ async def known_survey(engine: AsyncEngine, name: str | None) -> int:
     return found[name]
 
 
-async def stream_number(engine: AsyncEngine, stream: Stream) -> int:
-    """The number of `stream` in its newest generation, given out at its first use."""
-    return (await newest_generation(engine, stream))[0]
+async def stream_number(engine: AsyncEngine, stream: Stream, instance: str) -> int:
+    """The number of `stream` in its newest generation, given out at its first use; raises as `newest_generation`."""
+    return (await newest_generation(engine, stream, instance))[0]
 
 
-async def newest_generation(engine: AsyncEngine, stream: Stream) -> tuple[int, Stream]:
+async def newest_generation(engine: AsyncEngine, stream: Stream, instance: str) -> tuple[int, Stream]:
     """The number of `stream` as the broker tells it, and the stream as the table has it.
 
     Where a broker lost what it had acknowledged, the same offsets of the same topic come to mean other messages: an
     operator then begins a new generation of the stream, whose topic id is the broker's with ``#1``, ``#2``, … behind.
+
+    Raises
+    ------
+    Fatal
+        ``level1_instance``: a number was to be given out, and the database is not `instance` any more.
     """
     while True:
         known = await streams_of(engine, stream.cluster, stream.topic)
@@ -94,15 +113,21 @@ async def newest_generation(engine: AsyncEngine, stream: Stream) -> tuple[int, S
             return max(mine.items(), key=lambda item: generation(item[1]))
         keys = {"cluster": stream.cluster, "topic": stream.topic, "topicId": stream.topic_id}
         streams = table("streams")
-        await _number(engine, streams, streams.c.stream, keys, {})
+        await _number(engine, streams, streams.c.stream, keys, {}, instance)
 
 
-async def next_generation(engine: AsyncEngine, stream: Stream) -> tuple[int, Stream]:
-    """Begin the generation after `stream` (as the table has it), or find that somebody else has."""
+async def next_generation(engine: AsyncEngine, stream: Stream, instance: str) -> tuple[int, Stream]:
+    """Begin the generation after `stream` (as the table has it), or find that somebody else has.
+
+    Raises
+    ------
+    Fatal
+        ``level1_instance``: as `newest_generation`.
+    """
     fresh = Stream(stream.cluster, stream.topic, f"{told_id(stream)}#{generation(stream) + 1}")
     keys = {"cluster": fresh.cluster, "topic": fresh.topic, "topicId": fresh.topic_id}
     streams = table("streams")
-    return await _number(engine, streams, streams.c.stream, keys, {}), fresh
+    return await _number(engine, streams, streams.c.stream, keys, {}, instance), fresh
 
 
 def generation(stream: Stream) -> int:
@@ -132,7 +157,12 @@ async def streams_by_number(engine: AsyncEngine, numbers: Iterable[int]) -> dict
 
 
 async def _number(
-    engine: AsyncEngine, rows: sa.Table, number: sa.Column[int], keys: dict[str, str], more: dict[str, str]
+    engine: AsyncEngine,
+    rows: sa.Table,
+    number: sa.Column[int],
+    keys: dict[str, str],
+    more: dict[str, str],
+    instance: str,
 ) -> int:
     while True:
         async with engine.connect() as connection:
@@ -142,6 +172,7 @@ async def _number(
             highest = (await connection.execute(sa.select(sa.func.max(number)))).scalar_one_or_none() or 0
         try:
             async with engine.begin() as connection:
+                await same_instance(connection, instance)
                 await connection.execute(sa.insert(rows), {number.name: highest + 1, **keys, **more})
         except IntegrityError:
             continue

@@ -81,8 +81,14 @@ async def clear_ahead(connection: AsyncConnection, closed: Iterable[Place], sink
         await connection.execute(sa.update(ledger).where(*mine).values(aheadOf=None))
 
 
-async def begin(engine: AsyncEngine, starts: Mapping[Place, int], sink: str = SINK) -> dict[Place, int]:
-    """Insert a row for each place that has none, and give the next offset of each, whoever inserted it."""
+async def begin(engine: AsyncEngine, starts: Mapping[Place, int], instance: str, sink: str = SINK) -> dict[Place, int]:
+    """Insert a row for each place that has none, and give the next offset of each, whoever inserted it.
+
+    Raises
+    ------
+    Fatal
+        ``level1_instance``: see `same_instance`; nothing was inserted.
+    """
     ledger = table("ledger")
     known = await places(engine, starts, sink)
     for (stream, partition), start in sorted(starts.items()):
@@ -91,6 +97,7 @@ async def begin(engine: AsyncEngine, starts: Mapping[Place, int], sink: str = SI
         row = {"sink": sink, "stream": stream, "kafkaPartition": partition, "next": start}
         try:
             async with engine.begin() as connection:
+                await same_instance(connection, instance)
                 await connection.execute(sa.insert(ledger), row)
         except IntegrityError:
             continue

@@ -101,9 +101,9 @@ async def writing(url: str, folder: Path, disk: Disk | None = None) -> AsyncIter
     with ThreadPoolExecutor(1) as pool:
         try:
             daemon = await Daemon.start(engine)
-            number = await survey_number(engine, survey().name, survey().digest)
-            stream = await stream_number(engine, STREAM)
-            await ledger.begin(engine, {(stream, partition): 0 for partition in range(PARTITIONS)})
+            number = await survey_number(engine, survey().name, survey().digest, daemon.instance)
+            stream = await stream_number(engine, STREAM, daemon.instance)
+            await ledger.begin(engine, {(stream, partition): 0 for partition in range(PARTITIONS)}, daemon.instance)
             placer = Placer(survey(), number, Layout())
             preparer = Preparer(decoder(), placer, pool, {TOPIC: stream}, {stream: STREAM})
             committer = Committer(

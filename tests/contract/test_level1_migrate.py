@@ -300,7 +300,7 @@ async def test_each_role_can_do_its_work(roles: dict[Role, str], rng: np.random.
     await put(ingest, batch([1, 2], rng))
     async with ingest.begin() as conn:
         instance = (await check(conn)).instance
-    await ledger.begin(ingest, {(1, 0): 7})
+    await ledger.begin(ingest, {(1, 0): 7}, instance)
     await ledger.mark_ahead(ingest, {(1, 0): 3}, instance)
     assert await ledger.ahead(reader, [(1, 0)]) == {(1, 0): 3}
     async with ingest.begin() as conn:

@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 from doubles.called import call
-from doubles.ingest_live import Live, events, fetched, living, once, rows, until
+from doubles.ingest_live import Live, events, execute, fetched, living, once, rows, until
 from doubles.ingest_run import IngestRun, cut, sent, spread
 from doubles.nursery import Nursery
 
 from consumers.ingest import pulse
+from consumers.ingest import run as running
+from consumers.ingest.build import Parts
+from stream.cli.exits import leaf
+from stream.errors import Fatal
 from stream.local import LocalKafka, LocalMariadb
 from stream.transport.embedded import EmbeddedBroker
 
@@ -248,3 +252,26 @@ async def test_many_topics_one_daemon_visits_add_up_and_every_packet_of_an_id_is
     assert both == {sent(6, visit=71).value, conflict.value}
     shown = await call(run, "alert", "6", "--all")
     assert sorted(one["standing"] for one in shown.json) == ["conflict", "first"]
+
+
+async def test_a_daemon_whose_database_is_replaced_before_its_first_place_ends_and_puts_no_row_there(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.create_topic(topic)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    build = running.build
+
+    async def replaced(*told: Any) -> Parts:
+        parts = await build(*told)
+        await execute(level1_url, f"UPDATE schema_version SET instance = '{'f' * 32}'")
+        return parts
+
+    monkeypatch.setattr(running, "build", replaced)
+    with pytest.raises(BaseExceptionGroup) as ended:
+        async with living(run) as live:
+            await live.ended()
+    cause = leaf(ended.value)
+    assert isinstance(cause, Fatal) and cause.code == "level1_instance"
+    for name in ("streams", "ledger", "commits"):
+        assert await rows(level1_url, f"SELECT * FROM {name}") == [], name

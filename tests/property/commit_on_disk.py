@@ -135,9 +135,9 @@ class Player:
     async def start(cls, world: World) -> Player:
         """A new daemon."""
         daemon = await Daemon.start(world.engine)
-        number = await survey_number(world.engine, survey().name, survey().digest)
-        stream = await stream_number(world.engine, SOURCE)
-        await ledger.begin(world.engine, {(stream, partition): 0 for partition in range(PARTITIONS)})
+        number = await survey_number(world.engine, survey().name, survey().digest, daemon.instance)
+        stream = await stream_number(world.engine, SOURCE, daemon.instance)
+        await ledger.begin(world.engine, {(stream, partition): 0 for partition in range(PARTITIONS)}, daemon.instance)
         return cls(world, daemon, number, stream)
 
     async def batch(self, records: int) -> Batch | None:

@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.ingest.announcements import RETRY_S, Announcements
 from stream.alert import Records
 from stream.clock import ManualClock
-from stream.commit.identity import Daemon
+from stream.commit.identity import Daemon, named_survey
+from stream.errors import Fatal
 from stream.tables.engine import open_engine
-from stream.tables.migrate import migrate
+from stream.tables.migrate import migrate, renew_instance
 from stream.tables.model import table
 from stream.transport.announcements import Announcement, DetectorClosed, VisitOpened, encode_announcement
 
@@ -107,3 +108,36 @@ async def test_what_no_table_can_hold_is_stepped_over_and_what_is_not_finite_is_
     assert [(row.visit, row.endOfReadout, row.standsForNow) for row in rows] == [(5, None, None)]
     assert await stored(engine, "detector_closed") == []
     assert [row.next for row in await stored(engine, "ledger")] == [4]
+
+
+async def renewed(engine: AsyncEngine) -> None:
+    """Another database stands where the reader began, as after a rebuild."""
+    async with engine.begin() as connection:
+        await renew_instance(connection)
+
+
+async def test_a_reader_ends_where_another_database_stands_and_puts_nothing_into_it(engine: AsyncEngine) -> None:
+    one = await Reading.of(engine)
+    await renewed(engine)
+    with pytest.raises(Fatal) as caught:
+        await one.run(lambda: one.source.give(A))
+    assert caught.value.code == "level1_instance"
+    assert [await stored(engine, name) for name in ("streams", "ledger")] == [[], []]
+
+
+@pytest.mark.parametrize("survey", ["lsst", "one that has no number yet"])
+async def test_a_reader_ends_where_the_database_is_replaced_while_it_reads(engine: AsyncEngine, survey: str) -> None:
+    one = await Reading.of(engine)
+    await named_survey(engine, "lsst", one.reader.instance)
+    loop = asyncio.get_running_loop()
+
+    def replaced() -> list[Records]:
+        asyncio.run_coroutine_threadsafe(renewed(engine), loop).result()
+        return said(0, DetectorClosed(survey, 1, 2, "a", 3))
+
+    with pytest.raises(Fatal) as caught:
+        await one.run(lambda: one.source.give(A), replaced)
+    assert caught.value.code == "level1_instance"
+    assert [row.name for row in await stored(engine, "surveys")] == ["lsst"]
+    assert await stored(engine, "detector_closed") == []
+    assert [row.next for row in await stored(engine, "ledger")] == [0]

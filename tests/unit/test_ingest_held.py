@@ -100,10 +100,17 @@ async def execute(engine: AsyncEngine, *statements: str) -> None:
             await connection.exec_driver_sql(statement)
 
 
-def places(engine: AsyncEngine, holds: Holds) -> Places:
+async def count(engine: AsyncEngine, name: str) -> int:
+    async with engine.connect() as connection:
+        return int((await connection.exec_driver_sql(f"SELECT count(*) FROM {name}")).scalar_one())
+
+
+async def places(engine: AsyncEngine, holds: Holds) -> Places:
+    """The places of a daemon that started on this database just now."""
     return Places(
         asyncio.get_running_loop(),
         engine,
+        (await Daemon.start(engine)).instance,
         holds,
         tell=lambda _: None,
         start="earliest",
@@ -119,7 +126,7 @@ async def of(one: Places, source: ScriptedSource, *parts: Partition) -> dict[Par
 
 async def test_a_ledger_found_ahead_of_its_log_stays_held_until_a_new_generation_begins(engine: AsyncEngine) -> None:
     one, source = await holding(engine), ScriptedSource(bounds={A: (0, 99), B: (0, 99)})
-    begun = places(engine, one.holds)
+    begun = await places(engine, one.holds)
     begun.numbers = one.numbers
     assert await of(begun, source, A, B) == {A: 0, B: 0}
     await one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7))])
@@ -129,8 +136,9 @@ async def test_a_ledger_found_ahead_of_its_log_stays_held_until_a_new_generation
     one.outcome.unassigned([A])
     assert A not in one.holds
     assert await of(begun, source, A) == {} and A in one.holds, "given back by the group"
-    number, _ = await next_generation(engine, source.stream_of("t"))
-    await ledger.begin(engine, {(number, 0): 3})
+    instance = (await Daemon.start(engine)).instance
+    number, _ = await next_generation(engine, source.stream_of("t"), instance)
+    await ledger.begin(engine, {(number, 0): 3}, instance)
     assert await one.later(RETRY_S) == [A]
     assert await of(begun, source, A) == {A: 3}
 
@@ -139,13 +147,13 @@ async def test_a_ledger_found_ahead_is_held_by_a_daemon_that_starts_later_and_se
     engine: AsyncEngine,
 ) -> None:
     one, source = await holding(engine), ScriptedSource(bounds={A: (0, 99), B: (0, 99)})
-    begun = places(engine, one.holds)
+    begun = await places(engine, one.holds)
     begun.numbers = one.numbers
     assert await of(begun, source, A, B) == {A: 0, B: 0}
     await execute(engine, "UPDATE ledger SET next = 7 WHERE kafkaPartition = 0")
     await one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7))])
     other = await holding(engine)
-    assert await of(places(engine, other.holds), source, A, B) == {B: 0}
+    assert await of(await places(engine, other.holds), source, A, B) == {B: 0}
     ((part, hold),) = other.holds.items()
     assert (part, hold.code, hold.missing) == (A, "ledger_ahead", (3, 7))
     assert "skyburst ledger adopt t --ahead 0" in hold.text
@@ -155,7 +163,7 @@ async def test_where_a_log_ended_is_bounded_where_it_had_grown_and_the_first_wor
     engine: AsyncEngine,
 ) -> None:
     one, source = await holding(engine), ScriptedSource()
-    begun = places(engine, one.holds)
+    begun = await places(engine, one.holds)
     begun.numbers = one.numbers
     await of(begun, source, A)
     await one.outcome.troubled([PartitionTrouble("t", 0, "ledger_ahead", "grown", 7)])
@@ -168,7 +176,7 @@ async def test_the_mark_of_a_ledger_ahead_waits_for_the_database_and_never_goes_
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await holding(engine)
-    begun = places(engine, one.holds)
+    begun = await places(engine, one.holds)
     begun.numbers = one.numbers
     await of(begun, ScriptedSource(), A)
     ahead, mark, tries = PartitionTrouble("t", 0, "ledger_ahead", "lost", 7, (3, 7)), ledger.mark_ahead, []
@@ -190,10 +198,27 @@ async def test_the_mark_of_a_ledger_ahead_waits_for_the_database_and_never_goes_
     assert await ledger.ahead(engine, [(1, 0)]) == {}
 
 
+@pytest.mark.parametrize("stream_is_known", [False, True])
+async def test_no_place_begins_in_a_database_that_is_another_one_by_now(
+    engine: AsyncEngine, stream_is_known: bool
+) -> None:
+    source = ScriptedSource(bounds={A: (0, 99), B: (0, 99)})
+    begun = await places(engine, Holding().holds)
+    if stream_is_known:
+        assert await of(begun, source, A) == {A: 0}
+    tables = ("streams", "ledger")
+    before = [await count(engine, name) for name in tables]
+    await execute(engine, "UPDATE schema_version SET instance = 'another'")
+    with pytest.raises(Fatal) as caught:
+        await of(begun, source, A, B)
+    assert caught.value.code == "level1_instance"
+    assert [await count(engine, name) for name in tables] == before == [stream_is_known, stream_is_known]
+
+
 async def test_a_topic_held_as_a_whole_is_free_once_the_broker_tells_it_again(engine: AsyncEngine) -> None:
     one = Holding()
     source = ScriptedSource(gone=Held("topic_gone", "not there"))
-    begun = places(engine, one.holds)
+    begun = await places(engine, one.holds)
     await one.outcome.troubled([PartitionTrouble("t", -1, "topic_gone", "not there")])
     assert await one.later(RETRY_S) == [TOPIC]
     assert await of(begun, source, TOPIC) == {} and TOPIC in one.holds
@@ -204,7 +229,7 @@ async def test_a_topic_held_as_a_whole_is_free_once_the_broker_tells_it_again(en
 
 async def test_a_partition_without_a_leader_is_left_for_later_and_the_others_begin(engine: AsyncEngine) -> None:
     one, source = Holding(), ScriptedSource(bounds={A: (2, 5), B: (3, 5)}, silent={A})
-    begun = places(engine, one.holds)
+    begun = await places(engine, one.holds)
     assert await of(begun, source, A, B) == {A: LATER, B: 3}
     assert A not in one.holds
     source.silent.clear()
@@ -220,7 +245,7 @@ async def test_a_ledger_that_does_not_answer_is_not_waited_for_without_end(
     monkeypatch.setattr(rules, "PLACES_S", 0.01)
     monkeypatch.setattr(rules, "newest_generation", silent)
     with pytest.raises(Transient) as caught:
-        await of(places(engine, Holding().holds), ScriptedSource(), A)
+        await of(await places(engine, Holding().holds), ScriptedSource(), A)
     assert caught.value.code == "level1_away"
 
 
