@@ -6,6 +6,7 @@ the two databases lives in this package and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
+from sqlalchemy.engine.interfaces import PoolProxiedConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -22,6 +26,9 @@ LOCK_WAIT_S = 5
 """Seconds that a statement waits for a row lock, and that the server lets a writing transaction stand idle."""
 
 CONNECT_S = 5
+
+ROLLBACK_S = 5.0
+"""Seconds that the answer to a ROLLBACK is waited for."""
 
 _LOST_HOST = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 """aiomysql waits for an answer without a limit, and by the kernel's own settings a host that vanished without a word is
@@ -89,11 +96,15 @@ def open_engine(url: str | URL, *, pool_size: int = 4, readonly: bool = False) -
 
     Notes
     -----
-    MariaDB: READ COMMITTED, strict, 5 s for a lock and for an idle writing transaction (KEEPING.md, "The steps").
+    MariaDB: READ COMMITTED, strict, 5 s for a lock and for an idle writing transaction (KEEPING.md, "The steps"). The
+    connection is dropped whose ROLLBACK the server does not answer within `ROLLBACK_S`.
     SQLite: BEGIN IMMEDIATE, WAL, synchronous FULL.
     """
     ours = level1_url(url)
-    engine = create_async_engine(_bare(ours), **_options(ours, pool_size, readonly))
+    bare = _bare(ours)
+    if ours.get_backend_name() == "mysql":
+        bare = bare.set(drivername=f"mysql+{_PATIENT}")
+    engine = create_async_engine(bare, **_options(ours, pool_size, readonly))
     _settle(engine.sync_engine, readonly)
     return engine
 
@@ -135,6 +146,31 @@ def _tls(files: Mapping[str, str]) -> ssl.SSLContext:
     if "ssl_cert" in files:
         context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
     return context
+
+
+class _Patient(MySQLDialect_aiomysql):
+    """Waits for the answer to a ROLLBACK only so long; a connection that is closed instead is rolled back, too.
+
+    SQLAlchemy rolls back wherever it lets go of a connection, and lets nobody cancel that: a server that froze just
+    then held up, without end, whoever had a deadline or was to be stopped.
+    """
+
+    supports_statement_cache = True
+
+    def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
+        line = self.get_driver_connection(dbapi_connection)
+        late = asyncio.get_running_loop().call_later(ROLLBACK_S, line.close)
+        try:
+            dbapi_connection.rollback()
+        except self.loaded_dbapi.Error:
+            if not line.closed:
+                raise
+        finally:
+            late.cancel()
+
+
+_PATIENT = "skyburst_aiomysql"
+registry.register(f"mysql.{_PATIENT}", __name__, _Patient.__name__)
 
 
 def _settle(engine: Engine, readonly: bool) -> None:

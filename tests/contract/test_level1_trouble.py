@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trustme
 from level1_batches import server  # noqa: F401
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from stream.commit.sealing import heartbeat
 from stream.errors import Fatal, SkyburstError, Transient
 from stream.local import LocalMariadb
+from stream.tables import engine as engine_module
 from stream.tables.engine import level1_url as parsed
 from stream.tables.engine import open_engine, open_reader
 from stream.tables.trouble import translated
@@ -74,6 +79,40 @@ async def test_a_lock_that_is_not_given_is_lock_wait_and_a_deadlock_is_one(serve
         found = await asyncio.gather(run(one, second), run(other, first), return_exceptions=True)
     codes = [one.code for one in found if isinstance(one, SkyburstError)]
     assert codes == ["deadlock"]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_server_that_freezes_as_a_heartbeat_ends_holds_up_neither_its_deadline_nor_its_end(
+    server: AsyncEngine, mariadb: LocalMariadb, monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    monkeypatch.setattr(engine_module, "ROLLBACK_S", 0.3)
+    frozen = asyncio.Event()
+
+    @event.listens_for(server.sync_engine, "reset")
+    def freeze(*_: object) -> None:
+        """All is committed; what SQLAlchemy asks last, a ROLLBACK, gets no answer."""
+        mariadb.process.send(signal.SIGSTOP)
+        while psutil.Process(mariadb.process.pid).status() != psutil.STATUS_STOPPED:
+            pass
+        frozen.set()
+
+    async def beat() -> None:
+        async with asyncio.timeout(None if cancelled else 0.1):
+            await heartbeat(server, "nobody")
+
+    task = asyncio.create_task(beat())
+    try:
+        await frozen.wait()
+        if cancelled:
+            task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.done()
+    finally:
+        event.remove(server.sync_engine, "reset", freeze)
+        mariadb.process.send(signal.SIGCONT)
+    with pytest.raises(asyncio.CancelledError if cancelled else TimeoutError):
+        await task
+    await heartbeat(server, "nobody")
 
 
 @pytest.fixture
