@@ -63,6 +63,8 @@ class Broker:
                 "check.crcs": True,
                 "queued.max.messages.kbytes": 32768,
                 "fetch.queue.backoff.ms": 5,
+                # A broker that has nothing more says so only then, at the end of each partition.
+                "fetch.wait.max.ms": 100,
                 "log_level": 0,
             }
         )

@@ -42,6 +42,18 @@ def test_options_reach_the_server_and_every_commit_is_synced(own: LocalMariadb) 
     assert own.execute("SELECT @@innodb_buffer_pool_size, @@innodb_flush_log_at_trx_commit") == ((64 * 2**20, 1),)
 
 
+def test_temporary_files_are_in_a_folder_of_its_own(own: LocalMariadb) -> None:
+    opened = [link.readlink() for link in Path(f"/proc/{own.process.pid}/fd").iterdir()]
+    assert {path.parent for path in opened if path.name.endswith(" (deleted)")} == {own.folder / "tmp"}
+
+
+def test_an_installation_that_has_no_folder_for_temporary_files_fails(tmp_path: Path) -> None:
+    (tmp_path / "tmp").symlink_to("nowhere")
+    with pytest.raises(Fatal, match="tmp") as raised:
+        LocalMariadb(tmp_path)._install()
+    assert raised.value.code == "mariadb_failed"
+
+
 def test_listens_on_loopback_only(own: LocalMariadb) -> None:
     listening = [c for c in psutil.Process(own.process.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
