@@ -23,6 +23,7 @@ from stream.alertdb.segment import SegmentRef
 from stream.commit import rows as commit_rows
 from stream.commit import segments
 from stream.commit.batch import Batch
+from stream.commit.identity import survey_number
 from stream.commit.sealing import heartbeat, seal
 from stream.commit.takeover import left_behind, take_over_own
 from stream.errors import Fatal, Fenced, Held
@@ -104,6 +105,16 @@ async def test_another_instance_of_the_database_ends_the_daemon_at_its_next_comm
                 await writer.committer.commit(batch)
             assert ended.value.code == "level1_instance"
         assert await everything(url) == before
+
+
+async def test_another_instance_of_the_database_gets_no_survey_and_no_digest_of_one(url: str, tmp_path: Path) -> None:
+    async with writing(url, tmp_path / "a") as writer:
+        before = [tuple(row) for row in await rows(url, "SELECT * FROM surveys")]
+        await execute(url, f"UPDATE schema_version SET instance = '{'f' * 32}'")
+        for name in (survey().name, "another"):
+            with pytest.raises(Fatal, match="with which this process began"):
+                await survey_number(writer.engine, name, "0" * 32, writer.committer.daemon.instance)
+        assert [tuple(row) for row in await rows(url, "SELECT * FROM surveys")] == before
 
 
 @pytest.mark.parametrize("change", ["dataLength = dataLength + 1", "indexLength = indexLength - 1", "state = 'sealed'"])
