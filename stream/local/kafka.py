@@ -17,12 +17,9 @@ from confluent_kafka.cimpl import NewTopic
 
 from stream.errors import Fatal
 from stream.local.broker import DEFAULTS, TLS_LISTENERS, BrokerTls, broker_settings
-from stream.local.jars import classpath, find_java, kafka_jars
+from stream.local.jars import QUICK_JAVA, classpath, find_java, kafka_jars
 from stream.local.ports import LOOPBACK, free_ports
 from stream.local.process import Process, tail, wait_until
-
-QUICK_JAVA: Sequence[str] = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""JVM options for the shortest start; throughput wants Kafka's own choice, G1 and the full compiler."""
 
 _LOGGING = """status = error
 appender.out.type = Console
