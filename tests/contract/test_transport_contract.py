@@ -39,6 +39,12 @@ def broker(publisher: tuple[EmbeddedBroker | LocalKafka, KafkaPublisher]) -> Ite
     made.close()
 
 
+SLOWLY_ON_BOTH = pytest.mark.parametrize(
+    "publisher", [pytest.param("embedded", marks=pytest.mark.long), "kafka"], indirect=True
+)
+"""For what waits for a group to notice: on the embedded broker in the long run only."""
+
+
 def started(broker: Broker, topic: str, group: str | None = None) -> Got:
     source = broker.source(group or topic)
     source.subscribe([topic], from_start, nothing, nothing)
@@ -190,6 +196,7 @@ def test_two_share_a_topic_and_each_record_goes_to_one(broker: Broker, topic: st
     assert {number for number, _, _ in one.rows}.isdisjoint({number for number, _, _ in two.rows})
 
 
+@SLOWLY_ON_BOTH
 def test_who_closes_leaves_the_partitions_to_the_other(broker: Broker, topic: str) -> None:
     broker.create(topic, 2)
     first, second = started(broker, topic), started(broker, topic)
@@ -307,6 +314,7 @@ def test_commits_are_seen_by_the_group_and_never_raise(broker: Broker, topic: st
     assert again.committed(topic, 0) == 5
 
 
+@SLOWLY_ON_BOTH
 def test_a_member_that_polls_too_late_has_lost_its_partitions(broker: Broker, topic: str) -> None:
     broker.create(topic)
     lost: list[Partition] = []

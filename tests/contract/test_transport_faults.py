@@ -146,7 +146,7 @@ class Ledger:
         return fenced
 
 
-@pytest.mark.parametrize("kind", ["embedded", "kafka"])
+@pytest.mark.parametrize("kind", [pytest.param("embedded", marks=pytest.mark.long), "kafka"])
 def test_a_storm_of_rebalances_and_seeks_neither_loses_nor_doubles(
     kind: str, request: pytest.FixtureRequest, topic: str, rng: np.random.Generator
 ) -> None:

@@ -73,7 +73,10 @@ def old(kafka: LocalKafka, mariadb: LocalMariadb, nursery: Nursery, shared_data:
     yield made
 
 
-@pytest.fixture(params=["mariadb", "sqlite"])
+ON_BOTH = pytest.mark.parametrize("new", ["mariadb", "sqlite"], indirect=True)
+
+
+@pytest.fixture(params=[pytest.param("mariadb", marks=pytest.mark.long), "sqlite"])
 def new(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
@@ -87,6 +90,7 @@ def folder(old: History, tmp_path: Path) -> Path:
     return Path(shutil.copytree(old.run.alertdb, tmp_path / "alertdb"))
 
 
+@ON_BOTH
 async def test_rebuild_gives_equal_tables(old: History, new: str, folder: Path) -> None:
     done = await rebuild(new, folder)
     assert (done.torn, done.gaps, done.damaged) == (0, (), ())
@@ -146,6 +150,7 @@ async def test_ingest_goes_on_where_the_rebuilt_ledger_stands(
     assert report.code == 0, report.out + report.err
 
 
+@ON_BOTH
 async def test_a_daemon_of_the_old_database_can_publish_nothing_in_the_rebuilt_one(
     old: History, new: str, folder: Path
 ) -> None:
@@ -323,7 +328,7 @@ async def test_rebuild_and_verify_are_verbs_of_the_command(old: History, tmp_pat
     assert (await call(run, "verify", "20261399")).code == 2
 
 
-@pytest.mark.parametrize("new", ["mariadb", "sqlite"], indirect=True)
+@ON_BOTH
 async def test_columns_that_came_later_are_filled_from_the_packets(old: History, new: str, folder: Path) -> None:
     await rebuild(new, folder)
     before, rows = all_rows(new)["level1"], table("level1")
