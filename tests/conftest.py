@@ -18,19 +18,21 @@ import hypothesis
 import numpy as np
 import pytest
 import trustme
+from doubles.demo import Demo, run_demo
+from doubles.early import Early, Work
 from doubles.nursery import Nursery
+from doubles.real_packets import REAL_PACKETS
 
 from stream.local import BrokerTls, LocalKafka, LocalMariadb
 from stream.local.process import Process
 
-PROJECT = Path(__file__).resolve().parent.parent
-REAL_PACKETS = Path(os.environ.get("SKYBURST_TEST_DATA") or PROJECT.parent / "shared" / "data")
-"""The folder of real packets: $SKYBURST_TEST_DATA, else ../shared/data beside the project."""
 FOLDERS = "skyburst-tests-"
+FIRST = ("unit", "property")
+"""Suites that need no server: they run while the servers start."""
 SEED = int(os.environ.get("SKYBURST_SEED") or secrets.randbits(32))
 SPENT: dict[str, float] = defaultdict(float)
 COUNTED: dict[str, int] = defaultdict(int)
-STARTS: dict[str, float] = {}
+STARTED: dict[str, float] = {}
 
 hypothesis.settings.register_profile("usual", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
@@ -49,6 +51,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in FIRST)
     if not config.getoption("--long"):
         skip = pytest.mark.skip(reason="long: run by make test-long")
         for item in items:
@@ -66,8 +69,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("seconds by suite")
     for suite, seconds in sorted(SPENT.items()):
         terminalreporter.write_line(f"{suite:12} {seconds:8.1f} s  {COUNTED[suite]:5} tests")
-    for server, seconds in STARTS.items():
-        terminalreporter.write_line(f"({server} was up after {seconds:.1f} s)")
+    for name, seconds in STARTED.items():
+        terminalreporter.write_line(f"({name} took {seconds:.1f} s to start)")
 
 
 @pytest.fixture(scope="session")
@@ -106,9 +109,9 @@ def mariadb(server_folder: Path) -> Iterator[LocalMariadb]:
     """
     begun = time.monotonic()
     server = LocalMariadb(server_folder / "mariadb", options={"debug-no-sync": "ON"}).start()
-    STARTS["MariaDB"] = time.monotonic() - begun
+    STARTED["mariadb"] = time.monotonic() - begun
     yield server
-    server.stop(within_s=10)
+    server.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +146,42 @@ def kafka_trust(server_folder: Path) -> Trust:
     return Trust(trusted, certificate, key, user, password, broker)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def early(request: pytest.FixtureRequest, server_folder: Path, kafka_trust: Trust) -> Iterator[Early]:
+    """Begins what tests of this run will look at: brokers, a demo, and what their modules name in `EARLY`."""
+    tests = request.session.items
+    asked = {name for test in tests for name in getattr(test, "fixturenames", ())}
+    works: dict[str, Work] = {
+        "kafka": lambda folder: LocalKafka(folder, tls=kafka_trust.broker).start(),
+        "crash_kafka": lambda folder: LocalKafka(folder).start(),
+        "demo": run_demo,
+    }
+    for test in tests:
+        works |= getattr(getattr(test, "module", None), "EARLY", {})
+    made = Early(works, lambda name: server_folder / name)
+    if "nursery" in asked:
+        request.getfixturevalue("nursery")
+    for name in works:
+        if name in asked:
+            made.begin(name)
+    yield made
+    made.close()
+    STARTED.update(made.seconds)
+
+
 @pytest.fixture(scope="session")
-def kafka(server_folder: Path, kafka_trust: Trust) -> Iterator[LocalKafka]:
-    """The run's broker, started when first asked for; `address` has its listeners TLS, MTLS and SCRAM."""
-    begun = time.monotonic()
-    broker = LocalKafka(server_folder / "kafka", tls=kafka_trust.broker).start()
-    STARTS["Kafka"] = time.monotonic() - begun
+def kafka(early: Early) -> Iterator[LocalKafka]:
+    """The run's broker; `address` has its listeners TLS, MTLS and SCRAM."""
+    broker: LocalKafka = early.outcome("kafka")
     yield broker
-    broker.stop(within_s=10)
+    broker.kill()
+
+
+@pytest.fixture(scope="session")
+def demo(early: Early) -> Demo:
+    """A demo that was run; nobody changes its files."""
+    made: Demo = early.outcome("demo")
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -13,23 +13,27 @@ from crash.packets import Packets
 from crash.sender import Sender
 from crash.servers import Field, Servers
 from crash.story import Story
+from doubles.early import Early
 from doubles.nursery import Nursery
 
 from stream.local import LocalKafka, LocalMariadb
 
 
 @pytest.fixture(scope="session")
-def servers(server_folder: Path, nursery: Nursery) -> Iterator[Servers]:
-    """A MariaDB and a Kafka that the tests here may kill; the nursery imports what it needs while they start."""
+def crash_kafka(early: Early) -> Iterator[LocalKafka]:
+    """A broker that the tests here may kill."""
+    broker: LocalKafka = early.outcome("crash_kafka")
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture(scope="session")
+def servers(server_folder: Path, crash_kafka: LocalKafka) -> Iterator[Servers]:
+    """That broker, and a MariaDB that they may kill, too."""
     folder = server_folder / "crash"
-    made = Servers(folder, LocalMariadb(folder / "mariadb"), LocalKafka(folder / "kafka"))
-    try:
-        made.mariadb.start()
-        made.kafka.start()
-        yield made
-    finally:
-        made.mariadb.stop(within_s=10)
-        made.kafka.stop(within_s=10)
+    mariadb = LocalMariadb(folder / "mariadb").start()
+    yield Servers(folder, mariadb, crash_kafka)
+    mariadb.kill()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ class Demo:
 
 def run_demo(beside: Path) -> Demo:
     """Run it in the folder `beside`, without real packets, with settings around it that must not reach it."""
+    beside.mkdir()
     bare = {name: value for name, value in os.environ.items() if not name.startswith("SKYBURST_")}
     elsewhere = {
         "SKYBURST_TEST_DATA": str(beside / "none"),

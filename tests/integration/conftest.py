@@ -1,4 +1,4 @@
-"""What more than one of the suites here looks at, and how often daemons look."""
+"""How often daemons look in the suites here."""
 
 from __future__ import annotations
 
@@ -6,15 +6,8 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
-from doubles.demo import Demo, run_demo
 
 from consumers.ingest import poller, pulse, upkeep
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A demo that was run; nobody changes its files."""
-    return run_demo(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,14 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+from doubles.early import Early
 
 from stream.errors import Fatal
 from stream.local import jars
 
+EARLY = {"fetched": jars.kafka_jars}
+
 
 @pytest.fixture(scope="module")
-def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return jars.kafka_jars(tmp_path_factory.mktemp("jars") / "kafka")
+def fetched(early: Early) -> Path:
+    folder: Path = early.outcome("fetched")
+    return folder
 
 
 def test_maven_brings_just_what_the_digests_name(fetched: Path) -> None:

@@ -7,44 +7,66 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from doubles.early import Early
+from doubles.real_packets import REAL_PACKETS
 
 PROJECT = Path(__file__).resolve().parents[2]
 OURS = {"stream", "producers", "consumers", "schemas"}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, PROJECT)
-    (found,) = target.glob("*.whl")
-    return found
-
-
-@pytest.fixture(scope="module")
-def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An environment with the wheel, and with the dependencies (not the checkout) of the one that runs the tests."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    run(sys.executable, "-m", "venv", "--without-pip", folder)
-    python = folder / "bin" / "python"
-    (packages,) = folder.glob("lib/python*/site-packages")
-    # A path in a .pth file brings the folder's packages, but not what that folder's own .pth files name: the checkout.
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
-    yield folder
-
-
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """A demo that was run: its files, and what it said."""
+class Installed:
+    """The wheel, an environment that has it, and its demo that was run there: its files, and what it said.
 
-    folder: Path
+    The environment has the dependencies of the one that runs the tests, and not the checkout.
+    """
+
+    wheel: Path
+    elsewhere: Path
+    demo: Path
     out: str
     err: str
+
+
+def install(folder: Path) -> Installed:
+    """Make them. The demo has real packets where there are any."""
+    folder.mkdir()
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, PROJECT)
+    (wheel,) = folder.glob("*.whl")
+    elsewhere = folder / "elsewhere"
+    run(sys.executable, "-m", "venv", "--without-pip", elsewhere)
+    (packages,) = elsewhere.glob("lib/python*/site-packages")
+    # A path in a .pth file brings the folder's packages, but not what that folder's own .pth files name: the checkout.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = elsewhere / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
+    there = {"SKYBURST_TEST_DATA": str(REAL_PACKETS)} if REAL_PACKETS.is_dir() else {}
+    done = run(elsewhere / "bin" / "skyburst", "demo", "--alerts", 100, cwd=folder, **there)
+    (demo,) = folder.glob("skyburst-demo-*")
+    return Installed(wheel, elsewhere, demo, done.stdout, done.stderr)
+
+
+EARLY = {"installed": install}
+
+
+@pytest.fixture(scope="module")
+def installed(early: Early) -> Installed:
+    made: Installed = early.outcome("installed")
+    return made
+
+
+@pytest.fixture
+def wheel(installed: Installed) -> Path:
+    return installed.wheel
+
+
+@pytest.fixture
+def elsewhere(installed: Installed) -> Path:
+    return installed.elsewhere
 
 
 def run(*command: object, cwd: Path | None = None, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
@@ -82,30 +104,21 @@ def test_the_command_lists_its_verbs_without_complaint(elsewhere: Path, tmp_path
     assert {"demo", "ingest", "replay", "verify", "local"} <= verbs
 
 
-@pytest.fixture(scope="module")
-def demo(elsewhere: Path, real_packets: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The wheel's own demo, with real packets where there are any."""
-    beside = tmp_path_factory.mktemp("demo")
-    there = {} if real_packets is None else {"SKYBURST_TEST_DATA": str(real_packets)}
-    done = run(elsewhere / "bin" / "skyburst", "demo", "--alerts", 100, cwd=beside, **there)
-    (folder,) = beside.glob("skyburst-demo-*")
-    return Ran(folder, done.stdout, done.stderr)
-
-
-def test_the_demo_runs_from_the_wheel_and_holds(demo: Ran) -> None:
-    assert demo.out.splitlines()[-1] == "all holds" and "verify" in demo.out
-    assert {path.name for path in demo.folder.iterdir()} >= {"alertdb", "level1.db", "skyburst.toml"}
+def test_the_demo_runs_from_the_wheel_and_holds(installed: Installed) -> None:
+    assert installed.out.splitlines()[-1] == "all holds" and "verify" in installed.out
+    assert {path.name for path in installed.demo.iterdir()} >= {"alertdb", "level1.db", "skyburst.toml"}
 
 
 def test_real_packets_are_sent_where_they_are_and_come_back_byte_for_byte(
-    elsewhere: Path, demo: Ran, shared_data: Path, tmp_path: Path
+    installed: Installed, shared_data: Path, tmp_path: Path
 ) -> None:
     (name,) = {path.parent.name for path in shared_data.rglob("*.wire")}
     real = sorted((shared_data / name).glob("*.wire"))
-    assert f"{len(real)} real packets of {real[0].parent.resolve()}" in demo.err
-    source = demo.out.partition("diaSourceId")[2].split()[0]
-    config = ("--config", demo.folder / "skyburst.toml")
-    run(elsewhere / "bin" / "skyburst", "alert", source, "--format", "wire", "-o", "back", *config, cwd=tmp_path)
+    assert f"{len(real)} real packets of {real[0].parent.resolve()}" in installed.err
+    source = installed.out.partition("diaSourceId")[2].split()[0]
+    config = ("--config", installed.demo / "skyburst.toml")
+    alert = ("alert", source, "--format", "wire", "-o", "back")
+    run(installed.elsewhere / "bin" / "skyburst", *alert, *config, cwd=tmp_path)
     assert (tmp_path / "back").read_bytes() in [path.read_bytes() for path in real]
 
 
