@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pymysql
+from pymysql.constants import CR
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
@@ -159,11 +161,18 @@ class _Patient(MySQLDialect_aiomysql):
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
         line = self.get_driver_connection(dbapi_connection)
-        late = asyncio.get_running_loop().call_later(ROLLBACK_S, line.close)
+        given_up = False
+
+        def give_up() -> None:
+            nonlocal given_up
+            given_up = True
+            line.close()
+
+        late = asyncio.get_running_loop().call_later(ROLLBACK_S, give_up)
         try:
             dbapi_connection.rollback()
         except self.loaded_dbapi.Error:
-            if not line.closed:
+            if not given_up:
                 raise
         finally:
             late.cancel()
@@ -195,6 +204,8 @@ def _settle(engine: Engine, readonly: bool) -> None:
 
 
 def _notice_lost_host(connection: Any, _record: Any) -> None:
+    if connection.driver_connection.closed:  # SQLAlchemy rolls back at the end of the first connection's making, too
+        raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, "the server did not answer a ROLLBACK")
     line = connection.driver_connection._writer.get_extra_info("socket")
     if line.family == socket.AF_UNIX:
         return

@@ -14,7 +14,8 @@ import psutil
 import pytest
 import trustme
 from level1_batches import server  # noqa: F401
-from sqlalchemy import event
+from sqlalchemy import Connection, event
+from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.commit.sealing import heartbeat
@@ -81,6 +82,13 @@ async def test_a_lock_that_is_not_given_is_lock_wait_and_a_deadlock_is_one(serve
     assert codes == ["deadlock"]
 
 
+def stop(mariadb: LocalMariadb) -> None:
+    """Freeze the server, and return once it is."""
+    mariadb.process.send(signal.SIGSTOP)
+    while psutil.Process(mariadb.process.pid).status() != psutil.STATUS_STOPPED:
+        pass
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_server_that_freezes_as_a_heartbeat_ends_holds_up_neither_its_deadline_nor_its_end(
     server: AsyncEngine, mariadb: LocalMariadb, monkeypatch: pytest.MonkeyPatch, cancelled: bool
@@ -91,9 +99,7 @@ async def test_a_server_that_freezes_as_a_heartbeat_ends_holds_up_neither_its_de
     @event.listens_for(server.sync_engine, "reset")
     def freeze(*_: object) -> None:
         """All is committed; what SQLAlchemy asks last, a ROLLBACK, gets no answer."""
-        mariadb.process.send(signal.SIGSTOP)
-        while psutil.Process(mariadb.process.pid).status() != psutil.STATUS_STOPPED:
-            pass
+        stop(mariadb)
         frozen.set()
 
     async def beat() -> None:
@@ -113,6 +119,26 @@ async def test_a_server_that_freezes_as_a_heartbeat_ends_holds_up_neither_its_de
     with pytest.raises(asyncio.CancelledError if cancelled else TimeoutError):
         await task
     await heartbeat(server, "nobody")
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+async def test_a_server_that_goes_as_the_first_connection_is_made_is_transient(
+    level1_url: str, mariadb: LocalMariadb, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(engine_module, "ROLLBACK_S", 0.3)
+    initialize = MySQLDialect_aiomysql.initialize
+
+    def and_go(dialect: MySQLDialect_aiomysql, connection: Connection) -> None:
+        """All is known of the server; the ROLLBACK that ends it gets no answer."""
+        initialize(dialect, connection)
+        stop(mariadb) if how == "frozen" else mariadb.kill()
+
+    monkeypatch.setattr(engine_module._Patient, "initialize", and_go)
+    try:
+        found = await failing(level1_url)
+    finally:
+        mariadb.process.send(signal.SIGCONT)
+    assert (type(found), found.code) == (Transient, "level1_away")
 
 
 @pytest.fixture
