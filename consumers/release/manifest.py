@@ -1,8 +1,9 @@
 """What partitioning wrote for one table: every chunk file with its rows, bytes and digest.
 
-A partitioned table is a folder, and its manifest is ``manifest.jsonl`` in it: one line about the table, then one a file. The manifest is
-written last and whole, under another name first, so that a folder with a manifest is complete. The folder also has
-``description.yaml``, the felis file as it was, so that files and manifest alone can be brought into an empty Qserv.
+A partitioned table is a folder; its manifest is ``manifest.jsonl`` in it: one line about the table, then one a file.
+The manifest is written last and whole, under another name first, so that a folder with a manifest is complete. The
+folder also has ``description.yaml``, the felis file as it was, so that files and manifest alone can be brought into an
+empty Qserv.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a table of a release is: its columns, its role in Qserv, and where its rows lie on the sky.
 
-The words are Qserv's: a *director* is cut into chunks by its own position and has overlap; a *child* follows a director, by the
-director's position or by its id; a *match* table pairs rows of two directors; a *regular* table is whole on every worker.
+The words are Qserv's: a *director* is cut into chunks by its own position and has overlap; a *child* follows a
+director, by the director's position or by its id; a *match* table pairs rows of two directors; a *regular* table is
+whole on every worker.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class Table:
     key
         The column that names a row; empty where there is none. A director needs one.
     ra, dec
-        The columns by which rows are placed, degrees ICRS; of a child the director's position, empty where it is placed by id.
+        The columns by which rows are placed, degrees ICRS; of a child the director's position, empty where it is
+        placed by id.
     follows
         A child's one director, a match table's two, nobody's else.
     description
