@@ -164,10 +164,11 @@ def _verb(command: click.Command, path: str, level: int) -> list[str]:
 def _options_table(command: click.Command, context: click.Context) -> list[str]:
     rows = []
     settings = set()
+    elsewhere = {f"setting_{doc.name}" for of in (Settings, IngestSettings) for doc in describe_settings(of)}
     for option in command.get_params(context):
         if not isinstance(option, click.Option) or option.hidden or "--help" in option.opts:
             continue
-        if (option.name or "").startswith("setting_"):
+        if option.name in elsewhere:
             settings.add(option.name)
             continue
         names = ", ".join((*option.opts, *option.secondary_opts))

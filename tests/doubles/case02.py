@@ -76,7 +76,8 @@ def _columns(folder: Path, table: str) -> tuple[Column, ...]:
     for each in schema(folder, table)[:-2]:
         mysql = re.split(r" (?:not|default) ", each["type"], flags=re.IGNORECASE)[0]
         kind = kinds[mysql.partition("(")[0]]
-        found.append(Column(each["name"], each["name"], kind, mysql, unit=units.get(each["name"], "")))
+        length = 34 if kind == "char" else None
+        found.append(Column(each["name"], each["name"], kind, mysql, length, unit=units.get(each["name"], "")))
     return tuple(found)
 
 

@@ -80,12 +80,16 @@ def test_a_textual_key_is_one_literal_or_refused(value: str) -> None:
         ("light-curve", {"table": "Source"}, "light-curve needs id"),
         ("light-curve", {"table": "Source", "id": "1 OR 1"}, "whole number"),
         ("light-curve", {"table": "Source", "id": ""}, "whole number"),
-        ("light-curve", {"table": "Filter", "id": 1}, "time: table Filter has none of"),
+        ("light-curve", {"table": "Filter", "id": 1}, "time: table Filter has no midpointMjdTai and no exp"),
         ("light-curve", {"table": "Object", "id": 1, "time": "ra"}, "follows no director"),
         ("light-curve", {"table": "Source", "id": 1, "time": ""}, "cannot be empty"),
         ("chunks", {"table": "Filter"}, "not cut into chunks"),
         ("chunks", {}, "chunks needs table"),
-        ("galaxies", {"table": "Object"}, "flux: table Object has none of modelfit_CModel_instFlux"),
+        (
+            "galaxies",
+            {"table": "Object"},
+            "flux: table Object has no modelfit_CModel_instFlux and no modelfit_CModel_flux; give it",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_told(name: str, asked: dict[str, object], said: str) -> None:
@@ -102,10 +106,19 @@ def test_queries_are_as_simple_as_qserv_needs_them() -> None:
     assert template("light-curve").sql(RELEASE, {"table": "Source", "id": -7, "columns": "sourceId"}) == (
         "SELECT `midpointMjdTai`, `sourceId` FROM `Source` WHERE `id` = -7 ORDER BY `midpointMjdTai`"
     )
-    assert template("galaxies").sql(RELEASE, {"table": "Object", "flux": "flux", "flux_err": "dec"}) == (
+    unflagged = dict.fromkeys(("extendedness_flag", "shape_flag", "primary", "flux_flag"), "")
+    assert template("galaxies").sql(RELEASE, {"table": "Object", "flux": "flux", "flux_err": "dec"} | unflagged) == (
         "SELECT `id`, `ra`, `dec`, `flux`, `dec` FROM `Object` WHERE `extendedness` >= 0.5 AND `flux` > 0"
         " AND `flux` / `dec` > 10.0"
     )
+
+
+@pytest.mark.parametrize("name", ["extendedness_flag", "shape_flag", "primary", "flux_flag"])
+def test_no_condition_is_left_out_of_a_galaxy_selection_unless_it_is_said(name: str) -> None:
+    asked = {"table": "Object", "flux": "flux", "flux_err": "dec"}
+    asked |= {each: "" for each in ("extendedness_flag", "shape_flag", "primary", "flux_flag") if each != name}
+    with pytest.raises(Wrong, match=f"leave its condition out: --set {name}="):
+        template("galaxies").sql(RELEASE, asked)
 
 
 def test_a_template_that_is_not_there_is_told_with_those_that_are() -> None:

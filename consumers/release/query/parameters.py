@@ -46,6 +46,8 @@ class Parameter:
         Of its value.
     least, most
         Bounds of a number, included.
+    optional
+        Of a column: an empty value leaves its condition out. Never by itself, so that no selection is weaker unseen.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Parameter:
     unit: str = ""
     least: float = -math.inf
     most: float = math.inf
+    optional: bool = False
 
 
 class Asked:
@@ -94,8 +97,10 @@ class Asked:
         found = [each for each in default if each in self._columns or not each]
         if found:
             return found[0]
-        missing = f"table {self.table.name} has none of {', '.join(default)}" if default else "it is not given"
-        raise Wrong("query_parameter", f"{self._template}: {name}: {missing}", f"give it: --set {name}=COLUMN")
+        missing = f"table {self.table.name} has no {' and no '.join(default)}" if default else "it is not given"
+        advice = f"give it: --set {name}=COLUMN"
+        advice += f", or leave its condition out: --set {name}=" if self._parameters[name].optional else ""
+        raise Wrong("query_parameter", f"{self._template}: {name}: {missing}", advice)
 
     def columns(self, name: str) -> tuple[str, ...]:
         """The columns that the parameter `name` means, none where it is empty."""
@@ -141,7 +146,7 @@ class Asked:
         if column and column not in self._columns:
             near = get_close_matches(column, self._columns, n=1)
             return self._refuse(name, column, f"did you mean {near[0]}?" if near else "name a column of the table")
-        if not column and "" not in self._parameters[name].default:
+        if not column and not self._parameters[name].optional and "" not in self._parameters[name].default:
             return self._refuse(name, column, "it cannot be empty")
         return column
 

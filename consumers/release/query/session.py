@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
@@ -10,20 +10,22 @@ from typing import Self
 import pyarrow as pa
 
 from consumers.release.query.frontend import ROWS, Address, Frontend
-from consumers.release.query.http import HttpFrontend
+from consumers.release.query.http import HttpFrontend, Status
 from consumers.release.query.mysql import MysqlFrontend
 from consumers.release.query.tables import with_units
 from consumers.release.query.templates import template
 from consumers.release.table import Database
 
 
-def open_frontend(url: str, *, plain: bool = False) -> Frontend:
+def open_frontend(url: str, *, plain: bool = False, on_status: Callable[[Status], None] | None = None) -> Frontend:
     """The frontend at a URL: ``mysql://USER:PASSWORD@HOST:4040/DATABASE`` or ``https://USER:PASSWORD@HOST:4048/DATABASE``.
 
     Parameters
     ----------
     plain
         The other end is a plain MariaDB, without Qserv's functions.
+    on_status
+        Called with how far a query is; the MySQL protocol does not say.
 
     Raises
     ------
@@ -31,8 +33,9 @@ def open_frontend(url: str, *, plain: bool = False) -> Frontend:
         ``query_url``.
     """
     address = Address.of(url)
-    kind = MysqlFrontend if address.scheme == "mysql" else HttpFrontend
-    return kind(address, plain=plain)
+    if address.scheme == "mysql":
+        return MysqlFrontend(address, plain=plain)
+    return HttpFrontend(address, plain=plain, on_status=on_status)
 
 
 class Qserv:
