@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import trustme
 from query_frontends import PROTOCOLS, Place, place
 
 from consumers.release.query import Qserv, to_astropy, to_pandas
@@ -180,14 +181,33 @@ def test_an_answer_that_was_left_cannot_be_read_on_as_if_it_had_ended(at: Place,
 
 def test_a_large_answer_over_mysql_is_never_in_memory_whole(mariadb: LocalMariadb) -> None:
     mariadb.create_database("release_query_large")
-    sql = "SELECT seq, REPEAT('x', 2000) AS text FROM seq_1_to_200000"
+    sql = "SELECT seq, REPEAT('x', 2000) AS text FROM seq_1_to_120000"
     with Qserv(mariadb.url("release_query_large")) as qserv, qserv.stream(sql) as reader:
         before, rows = resident(), 0
         for batch in reader:
             rows += batch.num_rows
-            assert resident() - before < 150e6, "of 400 MB in all"
-    assert rows == 200_000
+            assert resident() - before < 120e6, "of 240 MB in all"
+    assert rows == 120_000
     mariadb.drop_database("release_query_large")
+
+
+def test_a_mysql_server_is_trusted_by_its_authority_and_by_nothing_else(tmp_path: Path) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    other.cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    made.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    made.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    options = {"ssl-cert": str(tmp_path / "cert.pem"), "ssl-key": str(tmp_path / "key.pem")}
+    server = LocalMariadb(tmp_path / "server", options=options).start()
+    try:
+        with Qserv(f"{server.url('')}?ssl_ca={tmp_path / 'ca.pem'}") as qserv:
+            assert qserv.query("SHOW STATUS LIKE 'Ssl_cipher'")["Value"][0].as_py()
+        with Qserv(f"{server.url('')}?ssl_ca={tmp_path / 'other.pem'}") as qserv, pytest.raises(Fatal) as caught:
+            qserv.query("SELECT 1")
+        assert caught.value.code == "query_tls"
+    finally:
+        server.stop()
 
 
 def resident() -> int:

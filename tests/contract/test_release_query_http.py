@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 from doubles.qserv_http import QservHttp, qserv_http
 
 from consumers.release.query import Address, HttpFrontend, Qserv, Status
@@ -76,6 +79,20 @@ def test_an_interrupt_while_it_executes_cancels_the_query_and_deletes_its_result
         qserv.query("SELECT 1 AS n")
     assert asked(service)[-2:] == ["DELETE /query-async/N", "DELETE /query-async/result/N"]
     assert service.kept == [] and service.running == []
+
+
+def test_a_server_is_trusted_by_its_authority_and_by_nothing_else(mariadb: LocalMariadb, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with qserv_http(mariadb, context) as service:
+        url = service.url("").replace("http:", "https:")
+        with Qserv(f"{url}?ssl_ca={tmp_path / 'ca.pem'}") as qserv:
+            assert qserv.query("SELECT 1 AS n")["n"].to_pylist() == [1]
+        with Qserv(url) as qserv, pytest.raises(Fatal) as caught:
+            qserv.query("SELECT 1")
+        assert caught.value.code == "query_tls" and service.asked.count("POST /query-async") == 1
 
 
 def test_two_sessions_leave_each_others_results_alone(service: QservHttp, qserv: Qserv) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,7 +191,7 @@ def _no(error: str, more: dict[str, Any] | None = None) -> web.Response:
 
 
 @contextmanager
-def qserv_http(mariadb: LocalMariadb) -> Iterator[QservHttp]:
+def qserv_http(mariadb: LocalMariadb, tls: ssl.SSLContext | None = None) -> Iterator[QservHttp]:
     """Serve on a free port of 127.0.0.1 until the block ends, the gate open."""
     service = QservHttp(mariadb)
     service.gate.set()
@@ -201,7 +202,7 @@ def qserv_http(mariadb: LocalMariadb) -> Iterator[QservHttp]:
         app.router.add_route("*", "/{path:.*}", service.handle)
         runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         service.port = runner.addresses[0][1]
         ready.set()

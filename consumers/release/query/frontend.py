@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 
-from stream.errors import Wrong
+from stream.errors import Fatal, Wrong
 
 ROWS = 20_000
 """Rows of one record batch."""
@@ -42,7 +43,7 @@ class Frontend(Protocol):
         Transient
             ``query_away``: it cannot be reached, or the connection broke.
         Fatal
-            ``query_rights``, ``query_version``, ``query_answer``.
+            ``query_rights``, ``query_tls``, ``query_version``, ``query_answer``.
         """
         ...
 
@@ -112,3 +113,32 @@ class Address:
     def shown(self) -> str:
         """Where it is, without secrets."""
         return f"{self.scheme}://{self.host}:{self.port}"
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What checks the server and shows our own certificate, as the options say; None where they say nothing.
+
+        Raises
+        ------
+        Wrong
+            ``query_url``: a file of the options cannot be read.
+        """
+        if not self.options:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.options.get("ssl_ca"))
+            if "ssl_cert" in self.options:
+                context.load_cert_chain(self.options["ssl_cert"], self.options.get("ssl_key"))
+        except OSError as error:
+            text = f"a certificate of the frontend's URL cannot be read ({error})"
+            raise Wrong("query_url", text, "name PEM files") from error
+        return context
+
+
+def untrusted(error: BaseException | None, where: str) -> Fatal | None:
+    """The error that says what to do where a server's certificate is among the causes of `error`."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            text = f"{where}: the server's certificate is not trusted ({error.verify_message})"
+            return Fatal("query_tls", text, "give the authority that signed it as ssl_ca in the URL")
+        error = error.__cause__ or error.__context__ or getattr(error, "original_exception", None)
+    return None

@@ -16,7 +16,7 @@ import httpx
 import pyarrow as pa
 
 from consumers.release.query.columns import array, arrow_type
-from consumers.release.query.frontend import ROWS, Address
+from consumers.release.query.frontend import ROWS, Address, untrusted
 from stream.errors import Fatal, SkyburstError, Transient
 from stream.log import Log
 
@@ -170,24 +170,14 @@ class HttpFrontend:
             content = None if body is None else json.dumps(body)
             answer = self._client.request(method, path, params=query, content=content, headers=headers)
         except httpx.HTTPError as error:
-            raise Transient("query_away", f"{self._where}: {error or type(error).__name__}") from error
+            away = Transient("query_away", f"{self._where}: {error or type(error).__name__}")
+            raise untrusted(error, self._where) or away from error
         return _said(answer, self._where)
 
 
 def _client(address: Address) -> httpx.Client:
     login = httpx.BasicAuth(address.user, address.password) if address.user else None
-    return httpx.Client(base_url=address.shown, auth=login, verify=_tls(address), timeout=_TIMEOUT)
-
-
-def _tls(address: Address) -> Any:
-    import ssl
-
-    if not address.options:
-        return True
-    context = ssl.create_default_context(cafile=address.options.get("ssl_ca"))
-    if "ssl_cert" in address.options:
-        context.load_cert_chain(address.options["ssl_cert"], address.options.get("ssl_key"))
-    return context
+    return httpx.Client(base_url=address.shown, auth=login, verify=address.tls() or True, timeout=_TIMEOUT)
 
 
 def _said(answer: httpx.Response, where: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ from pymysql.constants import FIELD_TYPE, FLAG
 from pymysql.cursors import SSCursor
 
 from consumers.release.query.columns import Value, array, arrow_type
-from consumers.release.query.frontend import ROWS, Address
+from consumers.release.query.frontend import ROWS, Address, untrusted
 from stream.errors import Fatal, SkyburstError, Transient, Wrong
 
 CONNECT_S = 10
@@ -145,18 +144,8 @@ def _connect(address: Address) -> pymysql.Connection[Any]:
             conv={},  # values stay text: Arrow reads a column of it faster than Python a value
             connect_timeout=CONNECT_S,
             autocommit=None,
-            ssl=_tls(address),
+            ssl=address.tls(),
         )
-
-
-def _tls(address: Address) -> ssl.SSLContext | None:
-    files = address.options
-    if not files:
-        return None
-    context = ssl.create_default_context(cafile=files.get("ssl_ca"))
-    if "ssl_cert" in files:
-        context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
-    return context
 
 
 @contextmanager
@@ -164,7 +153,7 @@ def _translated(where: str) -> Iterator[None]:
     try:
         yield
     except pymysql.MySQLError as error:
-        raise _trouble(error, where) from error
+        raise untrusted(error, where) or _trouble(error, where) from error
     except OSError as error:
         raise Transient("query_away", f"{where}: {error}") from error
 
