@@ -133,8 +133,8 @@ class Answering:
         self.seen.append(request)
         return httpx.Response(self.status, json=self.answer)
 
-    def parties(self, keys: Keys = Keys("replauthkey", "repladminauthkey")) -> tuple[Controller, Worker]:
-        wire = Wire(keys, transport=httpx.MockTransport(self))
+    def parties(self, keys: Keys | None = None) -> tuple[Controller, Worker]:
+        wire = Wire(keys or Keys("replauthkey", "repladminauthkey"), transport=httpx.MockTransport(self))
         return Controller(wire, URL), Worker(wire, URL)
 
 
@@ -209,7 +209,7 @@ async def test_an_ended_transaction_is_known_by_its_state(recorded: dict[str, di
 
 async def test_no_common_version_is_said_with_both(recorded: dict[str, dict[str, Any]]) -> None:
     controller, _ = Answering(recorded["001"]["response"] | {"version": 35}).parties()
-    with pytest.raises(Fatal, match="version 35 .* 54 to 55") as error:
+    with pytest.raises(Fatal, match=r"version 35 .* 54 to 55") as error:
         await controller.version()
     assert error.value.code == "qserv_version"
     controller, _ = Answering(recorded["029"]["response"]).parties()

@@ -36,13 +36,10 @@ class Controller:
     async def database(self, name: str) -> DatabaseState | None:
         """A database with its tables, None where there is none."""
         answer = await self._wire.ask(self.url, "replication/config")
-        found = (answer["config"]["databases"] or {}).get(name)
-        return DatabaseState.of(found) if found else None
-
-    async def families(self) -> Mapping[str, Mapping[str, Any]]:
-        """The families of databases by name: ``num_stripes``, ``num_sub_stripes``, ``overlap``."""
-        answer = await self._wire.ask(self.url, "replication/config")
-        return answer["config"]["database_families"] or {}
+        several = answer["config"]["databases"] or ()
+        # An empty one was recorded, as null; whether a full one is a list or an object was not seen.
+        found = several.values() if isinstance(several, dict) else several
+        return next((DatabaseState.of(each) for each in found if each["database"] == name), None)
 
     async def register_database(self, name: str, stripes: int, sub_stripes: int, overlap: float) -> None:
         """Make a database; the director index is built after the load, so that it finds what is there twice."""
