@@ -13,3 +13,14 @@ def release() -> None:
 
 
 release.add_command(LazyCommand("query", "consumers.release.query.command:query", "SQL and standard queries to Qserv."))
+release.add_command(
+    LazyCommand("describe", "consumers.release.description.command:command", "A table's description, made or taken.")
+)
+release.add_command(
+    LazyCommand(
+        "double", "consumers.release.double.command:double", "A double of the ingest service, to try things on."
+    )
+)
+release.add_command(
+    LazyCommand("load", "consumers.release.load.command:load", "A partitioned release into Qserv, exactly once.")
+)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from consumers.release.reading.catalogue import ROWS, CsvForm, LeftOut, damaged, field, picked
+from consumers.release.reading.catalogue import ASCII, ROWS, CsvForm, LeftOut, damaged, field, picked
 from consumers.release.reading.csv_types import Guess
 
 BLOCK = 8 << 20
@@ -77,7 +77,7 @@ class CsvCatalogue:
         else:
             self._rows = rows
         found = [(name, guesses.get(name) or Guess()) for name in names]
-        return pa.schema([field(name, guess.type, null=True, length=guess.length) for name, guess in found])
+        return pa.schema([_field(name, guess) for name, guess in found])
 
     def _header(self) -> list[str]:
         if self.csv.names:
@@ -120,3 +120,8 @@ class CsvCatalogue:
             escape_char=csv.escape or False,
             ignore_empty_lines=False,
         )
+
+
+def _field(name: str, guess: Guess) -> pa.Field:
+    own = field(name, guess.type, null=True, length=guess.length)
+    return own if guess.ascii else own.with_metadata((own.metadata or {}) | {ASCII: b"no"})

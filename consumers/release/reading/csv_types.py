@@ -16,6 +16,7 @@ class Guess:
         self._kinds = [pa.int64(), pa.uint64(), pa.float64(), pa.timestamp("us"), pa.string()]
         self._seen = False
         self._longest = 0
+        self._ascii = True
 
     @property
     def type(self) -> pa.DataType:
@@ -24,8 +25,13 @@ class Guess:
 
     @property
     def length(self) -> int:
-        """The most characters of a value, of text alone."""
-        return self._longest if self._seen and self._kinds[0] == pa.string() else 0
+        """The most characters of a value."""
+        return self._longest
+
+    @property
+    def ascii(self) -> bool:
+        """Whether all values are ASCII."""
+        return self._ascii
 
     def see(self, values: pa.Array) -> None:
         """Take in more values of the column, as text; null where one is missing."""
@@ -33,6 +39,7 @@ class Guess:
             return
         self._seen = True
         self._longest = max(self._longest, pc.max(pc.utf8_length(values)).as_py())
+        self._ascii = self._ascii and pc.all(pc.string_is_ascii(values)).as_py()
         while not _are(values, self._kinds[0]):
             self._kinds.pop(0)
 

@@ -49,8 +49,13 @@ def open_catalogue(
     if form == "csv":
         from consumers.release.reading.csv_file import CsvCatalogue
 
-        return CsvCatalogue(path, csv or CsvForm(delimiter=_BY_NAME.get(_ending(path), ",")))
+        return CsvCatalogue(path, csv or csv_form(path))
     raise Wrong("bad_catalogue", f"{form} is no form of catalogues", f"say one of {', '.join(FORMS)}")
+
+
+def csv_form(path: Path) -> CsvForm:
+    """How a CSV file is written as far as its name says it."""
+    return CsvForm(delimiter=_BY_NAME.get(_ending(path), ","))
 
 
 def _form(path: Path, begin: bytes) -> str:
