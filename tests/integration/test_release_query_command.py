@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from consumers.release.description import felis_file
 from stream.cli.group import run
 from stream.local import LocalMariadb
 
+PROJECT = Path(__file__).resolve().parents[2]
 DATABASE = "release_query_command"
 CONE = ["--template", "cone", "--set", "table=Object", "--set", "ra=1.3", "--set", "dec=3.25", "--set", "radius=0.01"]
 VALUES = "SELECT 7 AS n, NULL AS x, CAST(0.1 AS FLOAT) AS f, TIMESTAMP'2026-11-25 01:02:03' AS t, x'00FF' AS b"
@@ -97,6 +99,32 @@ def test_every_standard_query_is_listed_with_its_parameters(capsys: pytest.Captu
     assert {row["template"] for row in rows} == {"galaxies", "cone", "light-curve", "chunks"}
     assert {"template": "cone", "parameter": "radius", "is": "number", "default": None, "unit": "deg",
             "what": "Radius."} in rows  # fmt: skip
+
+
+def test_settings_may_lie_in_a_config_file_that_nobody_else_reads(
+    loaded: LocalMariadb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SKYBURST_QSERV_SQL")
+    config = tmp_path / "skyburst.toml"
+    config.write_text(f'[query]\nqserv_sql = "{loaded.url(DATABASE)}"\n')
+    config.chmod(0o600)
+    assert asked("SELECT 1 AS n", "--config", str(config)) == 0
+    config.chmod(0o644)
+    assert asked("SELECT 1 AS n", "--config", str(config)) == 2
+    err = capsys.readouterr().err
+    assert "chmod o-r" in err and loaded.password not in err
+    assert asked("SELECT 1 AS n") == 2
+    assert "SKYBURST_QSERV_SQL" in capsys.readouterr().err
+
+
+def test_the_snippet_of_the_page_works_as_it_stands(tmp_path: Path) -> None:
+    page = (PROJECT / "docs/release.md").read_text(encoding="utf-8").partition("\n## Query\n")[2]
+    snippet = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    assert "light-curve" in snippet and "qserv.stream" in snippet
+    command = [sys.executable, "-P", "-W", "error", "-c", snippet]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sum(map(int, done.stdout.split())) == 4583
 
 
 @pytest.mark.parametrize(
