@@ -17,6 +17,7 @@ import httpx
 
 from consumers.release.double.service import QservDouble
 from stream.errors import Fatal
+from stream.local import LocalMariadb
 from stream.local.ports import LOOPBACK, free_ports
 from stream.local.process import Process, tail
 
@@ -56,7 +57,8 @@ class Place:
 @click.option("--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="How many workers, at first.")
 @click.option("--stop", is_flag=True, help="Stop the double of this folder; what was loaded stays.")
 @click.option("--foreground", is_flag=True, help="Serve until interrupted, and not in the background.")
-def double(at: Path, workers: int, stop: bool, foreground: bool) -> None:
+@click.option("--sql", "database", metavar="DATABASE", help="Print where release query finds a published database.")
+def double(at: Path, workers: int, stop: bool, foreground: bool, database: str | None) -> None:
     """Start a double of Qserv's ingest service on 127.0.0.1, with two workers in a MariaDB of its own.
 
     It keeps running after the command ends; `eval "$(skyburst release double)"` points this shell's settings at it.
@@ -68,6 +70,14 @@ def double(at: Path, workers: int, stop: bool, foreground: bool) -> None:
         if running is not None:
             running.stop(30.0)
         click.echo(f"stopped {running.pid}" if running else f"no double runs in {at}", err=True)
+        return
+    if database is not None:
+        from consumers.release.double.asking import gather
+
+        if running is None:
+            raise Fatal("double_failed", f"no double runs in {at}", "start it: skyburst release double")
+        click.echo(f"export SKYBURST_QSERV_SQL={shlex.quote(gather(LocalMariadb(at / 'mariadb'), database))}")
+        click.echo("export SKYBURST_QSERV_SQL_PLAIN=true")
         return
     place = _place(at / "double.json", workers)
     if foreground and (running is None or running.pid == os.getpid()):
