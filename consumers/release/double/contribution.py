@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Self
 
@@ -32,9 +33,9 @@ class CsvDialect:
     lines_terminated_by: str = "\\n"
 
     @classmethod
-    def of(cls, fields: Fields) -> Self:
+    def of(cls, asked: Fields) -> Self:
         """What a request asks for; not checked yet."""
-        return cls(*(fields.text(name, default) for name, default in asdict(cls()).items()))
+        return cls(*(asked.text(name, default) for name, default in asdict(cls()).items()))
 
     def check(self) -> None:
         """Refuse a spelling that the service's parser does not take."""
@@ -109,14 +110,10 @@ class Contribution:
 
     def described(self, *, extensions: bool = False, retries: bool = False, warnings: bool = False) -> Json:
         """As the service describes it: without `extensions`, what was asked for reads as the defaults."""
-        told = asdict(self)
-        for name in ("is_async", "dialect", "loading"):
-            del told[name]
-        told |= {
+        told = {name: getattr(self, name) for name in TOLD} | {
             "async": int(self.is_async),
             "overlap": int(self.overlap),
             "retry_allowed": int(self.retry_allowed),
-            "status": str(self.status),
             "dialect_input": asdict(self.dialect if extensions else CsvDialect()),
         }
         if not extensions:
@@ -135,7 +132,7 @@ class Contribution:
 
     def to_json(self) -> Json:
         """For the journal."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"dialect": asdict(self.dialect)}
 
     @classmethod
     def from_json(cls, told: Json) -> Self:
@@ -143,53 +140,47 @@ class Contribution:
         return cls(**told | {"dialect": CsvDialect(**told["dialect"]), "status": Status(told["status"])})
 
 
+TOLD = [each.name for each in fields(Contribution) if each.name not in ("is_async", "dialect", "loading")]
+SUMS = ("data_size_gb", "num_failed_retries", "num_rows", "num_rows_loaded", "num_warnings")
+FILES = ("num_regular_files", "num_chunk_files", "num_chunk_overlap_files")
+
+
 def summary(contributions: Iterable[Contribution]) -> Json:
     """What a transaction tells of its contributions: files of all, rows and bytes of those that are FINISHED."""
     every = list(contributions)
-    done = [each for each in every if each.status is Status.FINISHED]
-    counted = [each for each in every if each.status is Status.FINISHED or each.num_failed_retries]
+    statuses = Counter(each.status for each in every)
+    total: Json = dict.fromkeys((*SUMS, *FILES), 0)
     tables: dict[str, Json] = {}
     workers: dict[str, Json] = {}
-    for each in counted:
-        table = tables.setdefault(each.table, _sums([]) | {"num_files": 0})
-        part = table.setdefault("overlap", _sums([]) | {"num_files": 0}) if each.overlap else table
-        worker = workers.setdefault(each.worker, _sums([]) | _files([]))
-        for sums in (part, worker):
-            _add(sums, _sums([each]))
-        part["num_files"] += each.status is Status.FINISHED
-        _add(worker, _files([each]))
-    return {
+    for each in every:
+        done = each.status is Status.FINISHED
+        if not done and not each.num_failed_retries:
+            continue
+        table = _entry(tables, each.table, ("num_files", *SUMS))
+        part = _entry(table, "overlap", ("num_files", *SUMS)) if each.overlap else table
+        worker = _entry(workers, each.worker, (*FILES, *SUMS))
+        kind = FILES[0] if not each.chunk else FILES[2] if each.overlap else FILES[1]
+        part["num_files"] += done
+        for sums in (total, part, worker):
+            sums["num_failed_retries"] += each.num_failed_retries
+            if done:
+                sums["data_size_gb"] += each.num_bytes / 2**30
+                sums["num_rows"] += each.num_rows
+                sums["num_rows_loaded"] += each.num_rows_loaded
+                sums["num_warnings"] += each.num_warnings
+        for sums in (total, worker):
+            sums[kind] += done
+    return total | {
         "first_contrib_begin": min((each.create_time for each in every), default=0),
-        "last_contrib_end": max((each.load_time for each in done), default=0),
-        "num_files_by_status": {str(status): sum(each.status is status for each in every) for status in Status},
+        "last_contrib_end": max((each.load_time for each in every if each.status is Status.FINISHED), default=0),
+        "num_files_by_status": {str(status): statuses[status] for status in Status},
         "num_workers": len(workers),
         "table": tables,
         "worker": workers,
-        **_sums(counted),
-        **_files(done),
     }
 
 
-def _sums(contributions: list[Contribution]) -> Json:
-    done = [each for each in contributions if each.status is Status.FINISHED]
-    return {
-        "data_size_gb": sum(each.num_bytes for each in done) / 2**30,
-        "num_failed_retries": sum(each.num_failed_retries for each in contributions),
-        "num_rows": sum(each.num_rows for each in done),
-        "num_rows_loaded": sum(each.num_rows_loaded for each in done),
-        "num_warnings": sum(each.num_warnings for each in done),
-    }
-
-
-def _files(contributions: list[Contribution]) -> Json:
-    done = [each for each in contributions if each.status is Status.FINISHED]
-    return {
-        "num_regular_files": sum(not each.chunk for each in done),
-        "num_chunk_files": sum(bool(each.chunk) and not each.overlap for each in done),
-        "num_chunk_overlap_files": sum(bool(each.chunk) and each.overlap for each in done),
-    }
-
-
-def _add(sums: Json, more: Json) -> None:
-    for name, value in more.items():
-        sums[name] += value
+def _entry(of: dict[str, Json], name: str, sums: Iterable[str]) -> Json:
+    if name not in of:
+        of[name] = dict.fromkeys(sums, 0)
+    return of[name]

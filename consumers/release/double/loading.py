@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
+import numpy as np
 import pymysql
 
 from consumers.release.double.contribution import Contribution, Status
@@ -20,7 +21,8 @@ from consumers.release.double.model import Life
 from consumers.release.double.refusals import Refused
 from consumers.release.double.tables import Loaded, LoadRefused, chunk_table
 
-BLOCK = 2**20
+BLOCK = 2**18
+NEWLINE, BACKSLASH = 10, 92
 # What errno held when Qserv looked at it after a failure that was none of the system's.
 LEFT_OVER_ERRNO = 11
 HTTP_FAILED = " error: 'HTTP response code said error (on HTTP error codes 400 or greater)', errnum: 22"
@@ -54,9 +56,11 @@ class Loading:
         self._changed = asyncio.Condition()
         self._http: aiohttp.ClientSession | None = None
         self._numbers = 0
+        self._closed = False
 
     async def close(self) -> None:
         """Drop what is under way."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,7 +115,7 @@ class Loading:
     def _ended(self, contribution: Contribution, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._running[contribution.worker].remove(contribution)
-        if not task.cancelled():
+        if not self._closed:
             task.result()
             self._pump(contribution.worker)
 
@@ -297,20 +301,22 @@ def measured(path: Path, escaped: bool) -> tuple[int, int]:
     ReadFailed
         It cannot be opened.
     """
-    size, rows, last, odd = 0, 0, b"", False
+    size, rows, last, odd = 0, 0, 0, False
+    buffer = bytearray(BLOCK)
     try:
         with path.open("rb", buffering=0) as file:
-            while block := file.read(BLOCK):
-                size += len(block)
-                rows += block.count(b"\n")
-                odd = odd or b"\\\n" in last + block
-                last = block[-1:]
+            while count := file.readinto(buffer):
+                block = np.frombuffer(buffer, np.uint8, count)
+                ends = np.flatnonzero(block == NEWLINE)
+                before = np.where(ends > 0, block[ends - 1], last)
+                size, rows, last = size + count, rows + len(ends), int(block[-1])
+                odd = odd or bool(np.any(before == BACKSLASH))
     except OSError as error:
         text = f"failed to open the file '{path}', error: '{os.strerror(error.errno or 0)}', errno: {error.errno}"
         raise ReadFailed(text, system=error.errno or 0) from None
     if escaped and odd:
         rows -= len(re.findall(rb"(?<!\\)(?:\\\\)*\\\n", path.read_bytes()))
-    return size, rows + (last not in (b"", b"\n"))
+    return size, rows + (size > 0 and last != NEWLINE)
 
 
 def temporary_name(contribution: Contribution) -> str:

@@ -72,6 +72,7 @@ class Server:
         self.place, self.prefix = place, prefix
         self._idle: LifoQueue[pymysql.Connection[Any]] = LifoQueue()
         self._all: list[pymysql.Connection[Any]] = []
+        self._abandoned = False
 
     def database(self, worker: str, database: str) -> str:
         """The name in MariaDB of a database of a worker (``czar`` has the director indexes)."""
@@ -84,6 +85,8 @@ class Server:
     @contextmanager
     def cursor(self) -> Iterator[pymysql.cursors.Cursor]:
         """A cursor, every statement committed at once."""
+        if self._abandoned:
+            raise pymysql.InterfaceError(0, "the double is dead")
         try:
             connection = self._idle.get_nowait()
         except Empty:
@@ -91,13 +94,9 @@ class Server:
         try:
             with connection.cursor() as cursor:
                 yield cursor
-        except (pymysql.OperationalError, pymysql.InterfaceError):
-            self._give_back(connection)
-            raise
-        except BaseException:
-            self._give_back(connection)
-            raise
-        self._give_back(connection)
+        finally:
+            if connection.open:
+                self._idle.put(connection)
 
     def rows(self, statement: str, arguments: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of one statement."""
@@ -117,6 +116,7 @@ class Server:
 
     def abandon(self) -> None:
         """End all connections, whatever they are doing, as a process that dies does."""
+        self._abandoned = True
         busy = [connection.thread_id() for connection in self._all if connection.open]
         if not busy:
             return
@@ -133,10 +133,6 @@ class Server:
         for connection in self._all:
             if connection.open:
                 connection.close()
-
-    def _give_back(self, connection: pymysql.Connection[Any]) -> None:
-        if connection.open:
-            self._idle.put(connection)
 
     def _connect(self) -> pymysql.Connection[Any]:
         place = self.place

@@ -275,10 +275,14 @@ class QservDouble:
         core, _ = self._inside
         core.memory.close()
         for runner in self._runners.values():
-            await _abort(runner)
-        self._runners.clear()
+            for site in list(runner.sites):
+                await site.stop()
+            _break(runner)
         await asyncio.to_thread(self._server.abandon)
         await self._end()
+        for runner in self._runners.values():
+            await runner.cleanup()
+        self._runners.clear()
         self._server.close()
 
     async def refuse(self, service: str) -> None:
@@ -332,10 +336,3 @@ def _break(runner: web.AppRunner) -> None:
         transport = connection.transport
         if transport is not None:
             transport.abort()
-
-
-async def _abort(runner: web.AppRunner) -> None:
-    for site in list(runner.sites):
-        await site.stop()
-    _break(runner)
-    await runner.cleanup()
