@@ -126,6 +126,15 @@ def picked(catalogue: Catalogue, columns: Sequence[str] | None) -> Sequence[str]
     raise Wrong("no_column", "; ".join([text, *reasons]), f"it has {_some(have)}")
 
 
+def refuse_twins(catalogue: Catalogue) -> None:
+    """Refuse a file with a column twice: which is meant nobody can say."""
+    names = set()
+    for name in catalogue.schema.names:
+        if name in names:
+            raise damaged(catalogue.path, f"it has column {name} more than once", "rename one of them")
+        names.add(name)
+
+
 def damaged(path: Path, what: str, advice: str = "copy the file again from where it was made") -> Wrong:
     """The error for a file that is not what it should be."""
     return Wrong("bad_catalogue", f"{path}: {what}", advice)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from consumers.release.reading import afw
-from consumers.release.reading.catalogue import BYTES, ROWS, LeftOut, damaged, picked
+from consumers.release.reading.catalogue import BYTES, ROWS, LeftOut, damaged, picked, refuse_twins
 from consumers.release.reading.fits_column import FitsColumn, Header, columns
 from consumers.release.reading.fits_value import Value
 
@@ -76,9 +76,9 @@ class FitsCatalogue:
         is_afw = afw.is_afw(header)
         self.form = f"afw table version {afw.version(header)}" if is_afw else "FITS table"
         self._values, self.left_out = afw.values(found, header) if is_afw else _values(found)
-        _refuse_twins(path, where, self._values)
-        self.notes: Sequence[str] = (*(afw.notes(header) if is_afw else ()), *_others(hdus, self._hdu, hdu))
         self.schema = pa.schema([value.field for value in self._values])
+        refuse_twins(self)
+        self.notes: Sequence[str] = (*(afw.notes(header) if is_afw else ()), *_others(hdus, self._hdu, hdu))
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """The rows in order; `Catalogue.batches`."""
@@ -174,11 +174,3 @@ def _others(hdus: Sequence[Hdu], taken: Hdu, asked: int | None) -> list[str]:
     if tables and asked is None:
         said.append(f"read: the table in HDU {taken.number}; not read: those in HDU {', '.join(map(str, tables))}")
     return said
-
-
-def _refuse_twins(path: Path, where: str, values: Sequence[Value]) -> None:
-    names: set[Any] = set()
-    for value in values:
-        if value.field.name in names:
-            raise damaged(path, f"{where} has column {value.field.name} more than once", "rename one of them")
-        names.add(value.field.name)

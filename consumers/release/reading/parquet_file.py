@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumers.release.reading.catalogue import ROWS, LeftOut, damaged, picked
+from consumers.release.reading.catalogue import ROWS, LeftOut, damaged, picked, refuse_twins
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class ParquetCatalogue:
         self.left_out: Sequence[LeftOut] = out
         self.notes: Sequence[str] = ()
         self.schema = pa.schema([part.field for part in parts])
+        refuse_twins(self)
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """The rows in order; `Catalogue.batches`."""
