@@ -101,7 +101,9 @@ class Memory:
             del self.transactions[transaction.id]
 
     def _write(self, line: Json) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
+        # What a dead double's threads still bring is lost, as with the process.
+        if not self._file.closed:
+            self._file.write(json.dumps(line).encode() + b"\n")
 
     def _replay(self, line: Json) -> None:
         self._ids |= line.get("ids", {})

@@ -23,6 +23,7 @@ from consumers.release.double.tables import Loaded, LoadRefused, chunk_table
 
 BLOCK = 2**18
 NEWLINE, BACKSLASH = 10, 92
+ESCAPED_NEWLINE = re.compile(rb"(?<!\\)(?:\\\\)*\\\n")
 # What errno held when Qserv looked at it after a failure that was none of the system's.
 LEFT_OVER_ERRNO = 11
 HTTP_FAILED = " error: 'HTTP response code said error (on HTTP error codes 400 or greater)', errnum: 22"
@@ -314,9 +315,13 @@ def measured(path: Path, escaped: bool) -> tuple[int, int]:
     except OSError as error:
         text = f"failed to open the file '{path}', error: '{os.strerror(error.errno or 0)}', errno: {error.errno}"
         raise ReadFailed(text, system=error.errno or 0) from None
+    opened = size > 0 and last != NEWLINE
     if escaped and odd:
-        rows -= len(re.findall(rb"(?<!\\)(?:\\\\)*\\\n", path.read_bytes()))
-    return size, rows + (size > 0 and last != NEWLINE)
+        content = path.read_bytes()
+        escapes = [found.end() for found in ESCAPED_NEWLINE.finditer(content)]
+        rows -= len(escapes)
+        opened = opened or escapes[-1:] == [size]
+    return size, rows + opened
 
 
 def temporary_name(contribution: Contribution) -> str:

@@ -195,10 +195,10 @@ class QservDouble:
     # What the workers hold
 
     def rows(self, database: str) -> list[Rows]:
-        """Every table that has rows, by worker, table, chunk, overlap and transaction: counted in MariaDB."""
+        """Every table that has rows, in order of worker, table, chunk, overlap and transaction: counted in MariaDB."""
         known = self.memory.databases[database]
         tables = list(known.tables.values())
-        return [each for worker in self._inside[0].workers.values() for each in worker.rows(database, tables)]
+        return sorted(each for worker in self._inside[0].workers.values() for each in worker.rows(database, tables))
 
     def count(
         self,

@@ -37,7 +37,7 @@ class Loaded:
     warnings: list[Json]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Rows:
     """How many rows of a transaction a table of a worker holds; `chunk` is 0 and `overlap` false of a regular table."""
 
@@ -107,8 +107,10 @@ class WorkerTables:
         self._ready = {key for key in self._ready if key[0] != database.name or key[1] not in names}
 
     def prepare(self, database: Database, chunk: int, transaction: int) -> None:
-        """Make the tables of a chunk - those of all partitioned tables - ready for rows of a transaction."""
+        """Make a chunk's tables ready for rows of a transaction: those of all partitioned tables not yet published."""
         for table in database.partitioned:
+            if table.is_published:
+                continue
             for overlap in (False, True):
                 self._prepare(database.name, table, chunk_table(table, chunk, overlap), transaction)
 
