@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pymysql
 import pytest
 
-from consumers.release.description import limits
+from consumers.release.description import given, limits
+from consumers.release.description.describe import Wish, describe
+from consumers.release.reading import open_catalogue
 from consumers.release.table import Column, Role, Table
 from stream.errors import Wrong
 from stream.local import LocalMariadb
@@ -127,3 +130,16 @@ def test_what_is_too_large_is_taken_once_what_was_advised_is_dropped(taken: Take
     assert f"leaves {len(left)}" in refused.value.advice
     limits.check(Table("wide", Role.DIRECTOR, tuple(left), "id", "ra", "dec_"), "test")
     assert taken(left, Role.DIRECTOR)
+
+
+def test_the_tables_of_real_catalogues_are_taken(taken: Taken, shared_data: Path) -> None:
+    made = []
+    for path in sorted((shared_data / "qserv/afw_fits").iterdir()):
+        if path.name not in ("legacyHeavyFootprint.fits", "CompoundFieldConversion.fits", "exposure_catalog_v1.fits"):
+            made.append(describe([open_catalogue(path)], Wish("T", Role.DIRECTOR, database="test")).table)
+    for path in sorted((shared_data / "qserv").glob("case0*/ingest/*[ter].json")):
+        if "database" not in path.name:
+            made += [given.take(table, None, None, "test").table for table in given.read(path).tables]
+    assert len(made) > 10
+    for table in made:
+        assert taken(table.columns, table.role), table.name

@@ -41,7 +41,7 @@ def column(tmp_path: Path, *values: str) -> str:
         (["007", "012"], "string"),
         (["00.5", "1"], "double"),
         (["1", "g"], "string"),
-        ([r"\N", ""], "double"),
+        ([r"\N", ""], "null"),
     ],
 )
 def test_the_type_is_the_narrowest_that_all_values_are_written_in(values: list[str], kind: str, tmp_path: Path) -> None:

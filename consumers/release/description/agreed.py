@@ -70,13 +70,14 @@ def agreed(catalogues: Sequence[Catalogue], drop: Sequence[str] = ()) -> Agreed:
     Raises
     ------
     Wrong
-        ``schemas_differ``: a file has other columns, types or units than the first. ``no_column``: the first has no
+        ``schemas_differ``: a file has other columns, types or units than the first. ``no_column``: no file has a
         column like a pattern.
     """
     if not catalogues:
         raise Wrong("no_file", "no catalogue is given", "name the files of the table")
     first, *others = catalogues
-    dropped = _dropped(first, drop)
+    _check_patterns(catalogues, drop)
+    dropped = [name for name in first.schema.names if _like(name, drop)]
     columns = [_common(each) for each in first.schema if each.name not in dropped]
     for other in others:
         columns = [_with(column, other, first) for column in columns]
@@ -99,13 +100,13 @@ def agreed(catalogues: Sequence[Catalogue], drop: Sequence[str] = ()) -> Agreed:
     )
 
 
-def _dropped(first: Catalogue, drop: Sequence[str]) -> list[str]:
-    gone = [each.column for each in first.left_out]
+def _check_patterns(catalogues: Sequence[Catalogue], drop: Sequence[str]) -> None:
+    names = {name for each in catalogues for name in each.schema.names}
+    names |= {out.column for each in catalogues for out in each.left_out}
     for pattern in drop:
-        if not fnmatch.filter([*first.schema.names, *gone], pattern):
-            text = f"{first.path} has no column like {pattern}"
+        if not fnmatch.filter(names, pattern):
+            text = f"{catalogues[0].path} has no column like {pattern}"
             raise Wrong("no_column", text, "look at its columns by describe without --drop")
-    return [name for name in first.schema.names if _like(name, drop)]
 
 
 def _like(name: str, patterns: Sequence[str]) -> bool:

@@ -75,16 +75,11 @@ def command(
     --into.
     """
     release = felis_file.read(into) if into and into.exists() else None
-    database = database or (release.name if release else "")
-    if into and release is None and not database:
-        raise Wrong("no_database", f"{into} is new, and no database is named", "name it with --database")
-    if release and database != release.name:
-        text = f"{into} describes the database {release.name}, not {database}"
-        raise Wrong("no_database", text, "leave --database out, or write into another file")
+    told = given.read(files[0]) if len(files) == 1 and given.is_given(files[0]) else None
+    database = _database(database, into, release, told)
     wish = Wish(table, _role(role, directors), key, ra, dec, _follows(directors, keys), database, drop)
-    if len(files) == 1 and given.is_given(files[0]):
-        told = role is not None or bool(directors)
-        described, database = _given(files[0], wish, wish.role if told else None)
+    if told:
+        described = _given(told, wish, wish.role if role is not None or directors else None)
     else:
         csv = _csv_form(files[0], delimiter, names, quote, escape, null, sample)
         described = [_of_catalogues(files, wish, hdu, csv)]
@@ -94,6 +89,17 @@ def command(
         if release:
             felis_file.write(release, into)
     _print(described, into, as_json)
+
+
+def _database(asked: str, into: Path | None, release: Database | None, told: Database | None) -> str:
+    """The database's name: as asked for, else the release's, else the one that the description has."""
+    if release and asked and asked != release.name:
+        text = f"{into} describes the database {release.name}, not {asked}"
+        raise Wrong("no_database", text, "leave --database out, or write into another file")
+    found = asked or (release.name if release else "") or (told.name if told else "")
+    if into and not found:
+        raise Wrong("no_database", f"{into} is new, and no database is named", "name it with --database")
+    return found
 
 
 def _role(role: str | None, directors: Sequence[str]) -> Role:
@@ -135,20 +141,16 @@ def _of_catalogues(files: Sequence[Path], wish: Wish, hdu: int | None, csv: CsvF
     return describe([open_catalogue(path, csv=csv, hdu=hdu) for path in files], wish)
 
 
-def _given(path: Path, wish: Wish, role: Role | None) -> tuple[list[Described], str]:
-    """The tables of a description: the one that is named, or all of them; and the name of their database."""
-    found = given.read(path)
-    database = wish.database or found.name
-    if path.suffix.lower() == ".json" and wish.name:
-        found = Database(found.name, tuple(replace(table, name=wish.name) for table in found.tables))
+def _given(told: Database, wish: Wish, role: Role | None) -> list[Described]:
+    """The tables of a description: the one that is named, or all of them."""
     if wish.name:
-        return [given.take(found.table(wish.name), wish, role, database)], database
-    if len(found.tables) == 1:
-        return [given.take(found.tables[0], wish, role, database)], database
+        return [given.take(told.table(wish.name), wish, role, wish.database)]
+    if len(told.tables) == 1:
+        return [given.take(told.tables[0], wish, role, wish.database)]
     if role or wish.key or wish.ra or wish.dec or wish.drop:
-        have = ", ".join(table.name for table in found.tables)
-        raise Wrong("bad_table", f"{path} describes several tables ({have})", "name one with --table")
-    return [given.take(table, None, None, database) for table in found.in_order()], database
+        have = ", ".join(table.name for table in told.tables)
+        raise Wrong("bad_table", f"several tables are described ({have})", "name one with --table")
+    return [given.take(table, None, None, wish.database) for table in told.in_order()]
 
 
 def _added(release: Database, described: Described, replacing: bool) -> Database:

@@ -24,10 +24,7 @@ def is_given(path: Path) -> bool:
 
 def read(path: Path) -> Database:
     """The tables that a file describes, with the name of their database, empty where it has none."""
-    if path.suffix.lower() == ".json":
-        found = qserv_json.read(path)
-        return Database(found.database, (found.table,))
-    return felis_file.read(path)
+    return qserv_json.read(path) if path.suffix.lower() == ".json" else felis_file.read(path)
 
 
 def take(table: Table, wish: Wish | None, role: Role | None, database: str) -> Described:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consumers.release.description.types import mysql_type
-from consumers.release.table import CHUNK, FLAGS, SUB_CHUNK, Column, Follows, Role, Table
+from consumers.release.description.types import SIZED, mysql_type
+from consumers.release.table import Column, Database, Follows, Role, Table
 from stream.errors import Wrong
 
 _WORDS = {
@@ -21,26 +20,21 @@ _WORDS = {
     "LONGTEXT": "text", "DATETIME": "timestamp", "TIMESTAMP": "timestamp", "DATE": "timestamp",
 }  # fmt: skip
 """felis' words for MySQL's."""
+_NUMBERS = ("BOOLEAN", "BOOL", "TINYINT", "SMALLINT", "INT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "REAL")
 BLOB = 65_535
 """Bytes that a BLOB holds."""
-_ADDED = (CHUNK.lower(), SUB_CHUNK.lower(), FLAGS.lower())
 
 
-@dataclass(frozen=True, slots=True)
-class QservTable:
-    """A table, its database's name, and the columns that partitioning adds by itself and the table does not have.
-
-    A child is one that is placed by id: the position that a child's description names may be its own, by which no row
-    of a child is placed.
-    """
-
-    table: Table
-    database: str
-    added: tuple[str, ...]
-
-
-def read(path: Path) -> QservTable:
+def read(path: Path) -> Database:
     """The table that a JSON file describes as Qserv's ingest API takes it (``POST /ingest/table``, API v55).
+
+    Its columns are all that the API is told, those that partitioning adds among them. A child is one that is placed by
+    id: the position that its description names may be its own, by which no row of a child is placed.
+
+    Returns
+    -------
+    Database
+        Of the one table; its name is empty where the file has none.
 
     Raises
     ------
@@ -49,7 +43,7 @@ def read(path: Path) -> QservTable:
     """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        return _table(told)
+        return Database(told.get("database", ""), (_table(told),))
     except OSError as error:
         raise Wrong("no_file", f"{path} cannot be read: {error.strerror}", "check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -57,28 +51,22 @@ def read(path: Path) -> QservTable:
         raise Wrong("bad_table", text, "give a JSON file with table, is_partitioned, schema and keys") from error
 
 
-def _table(told: Mapping[str, Any]) -> QservTable:
-    partitioned = bool(told["is_partitioned"])
+def _table(told: Mapping[str, Any]) -> Table:
     directors = [
         Follows(told[f"director_table{number}"], told[f"director_key{number}"])
         for number in ("", "2")
         if told.get(f"director_table{number}")
     ]
-    role = (Role.DIRECTOR if partitioned else Role.REGULAR, Role.CHILD, Role.MATCH)[len(directors)]
-    names = [each["name"] for each in told["schema"]]
-    gone = [name for name in names if partitioned and name.lower() in _ADDED]
-    return QservTable(
-        Table(
-            name=told["table"],
-            role=role,
-            columns=tuple(_column(each) for each in told["schema"] if each["name"] not in gone),
-            key=told["director_key"] if role is Role.DIRECTOR else "",
-            ra=told["longitude_key"] if role is Role.DIRECTOR else "",
-            dec=told["latitude_key"] if role is Role.DIRECTOR else "",
-            follows=tuple(directors),
-        ),
-        told.get("database", ""),
-        tuple(gone),
+    role = (Role.DIRECTOR if told["is_partitioned"] else Role.REGULAR, Role.CHILD, Role.MATCH)[len(directors)]
+    director = role is Role.DIRECTOR
+    return Table(
+        name=told["table"],
+        role=role,
+        columns=tuple(_column(each) for each in told["schema"]),
+        key=told["director_key"] if director else "",
+        ra=told["longitude_key"] if director else "",
+        dec=told["latitude_key"] if director else "",
+        follows=tuple(directors),
     )
 
 
@@ -90,16 +78,13 @@ def _column(told: Mapping[str, str]) -> Column:
     if found is None or datatype is None:
         raise ValueError(f"column {name} has the type {kind}")
     given, unsigned = (found[2] or "").replace(" ", ""), found[3].upper()
-    length = int(given[1:-1]) if given else None
-    if datatype not in ("char", "string", "binary"):
-        length = None
-    elif length is None:
-        length = BLOB if datatype == "binary" else 1
-    whole = datatype in ("byte", "short", "int", "long", "float", "double") and word not in ("DECIMAL", "NUMERIC")
-    # The width at which a whole number was once shown says nothing of what it holds.
-    if word == "MEDIUMINT" or not (whole or datatype in ("char", "string")):
-        mysql = word + (given if not whole else "") + unsigned
+    length = None
+    if datatype in SIZED or datatype == "binary":
+        length = int(given[1:-1]) if given else BLOB if datatype == "binary" else 1
+    if word in _NUMBERS:
+        # The width at which a number was once shown says nothing of what it holds.
+        mysql = mysql_type(datatype) + unsigned
     else:
-        mysql = mysql_type(datatype, length) + unsigned
+        mysql = mysql_type(datatype, length) if datatype in SIZED else word + given + unsigned
     nullable = not re.search(r"\bnot\s+null\b", kind, re.IGNORECASE)
     return Column(name, name, datatype, mysql, length, nullable)

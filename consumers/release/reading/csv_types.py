@@ -21,8 +21,8 @@ class Guess:
 
     @property
     def type(self) -> pa.DataType:
-        """Whole numbers, else real ones, else moments as MySQL writes them, else text; real where nothing was seen."""
-        return self._kinds[0] if self._seen else pa.float64()
+        """Whole numbers, else real ones, else moments as MySQL writes them, else text; null where nothing was seen."""
+        return self._kinds[0] if self._seen else pa.null()
 
     @property
     def length(self) -> int:
