@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from consumers.release.reading.catalogue import field
@@ -81,7 +82,7 @@ class FitsColumn:
         return field(name, self._type(), null=self._nullable, unit=self.unit, doc=self.doc, length=length)
 
     def cells(self, raw: NDArray[np.uint8]) -> NDArray[Any]:
-        """Its values as FITS has them, unscaled, in native order.
+        """Its values as FITS has them, unscaled, in native order; bits stay packed.
 
         Parameters
         ----------
@@ -91,11 +92,11 @@ class FitsColumn:
         Returns
         -------
         numpy.ndarray
-            (n, count).
+            (n, count); of bits (n, width), byte by byte in memory.
         """
         bytes_ = np.ascontiguousarray(raw[:, self.offset : self.offset + self.width])
         if self.code == "X":
-            return np.unpackbits(bytes_, axis=1, count=self.repeat, bitorder="big").astype(bool)
+            return np.asfortranarray(bytes_)
         if self.code == "L":
             return bytes_
         if self.code == "A":
@@ -103,8 +104,15 @@ class FitsColumn:
         kind = np.dtype(_CODES[self.code])
         return bytes_.view(kind).reshape(len(raw), self.count).astype(kind.newbyteorder("="), copy=False)
 
-    def array(self, cells: NDArray[Any]) -> pa.Array:
-        """One of its values, a column of `cells`, as Arrow has it; masked ones are null."""
+    def array(self, cells: NDArray[Any], element: int) -> pa.Array:
+        """One of its values out of `cells`, as Arrow has it; masked ones are null."""
+        if self.code == "X":
+            # The first flag is the highest bit of the first byte; Arrow's is the lowest.
+            lowest = np.packbits(cells[:, element // 8] & (0x80 >> element % 8), bitorder="little")
+            return pa.Array.from_buffers(pa.bool_(), len(cells), [None, pa.py_buffer(lowest)])
+        return self._array(cells[:, element])
+
+    def _array(self, cells: NDArray[Any]) -> pa.Array:
         if self.code == "A":
             return _texts(cells)
         if self.code == "L":
@@ -185,8 +193,11 @@ def columns(header: Header) -> list[FitsColumn]:
 
 def _texts(cells: NDArray[Any]) -> pa.Array:
     """Text of fixed width: it ends at the first NUL, and blanks at its end do not count."""
-    cut = [each.partition(b"\0")[0].rstrip(b" ") for each in cells.tolist()]
+    words = cells.tolist()  # without the NULs at their ends
+    if any(b"\0" in word for word in words):
+        words = [word.partition(b"\0")[0] for word in words]
     try:
-        return pa.array([each.decode() for each in cut], pa.string())
-    except UnicodeDecodeError:
-        return pa.array([each.decode("latin-1") for each in cut], pa.string())
+        texts = pa.array(words, pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        texts = pa.array([word.decode("latin-1") for word in words], pa.string())
+    return pc.utf8_rtrim(texts, characters=" ")

@@ -85,12 +85,13 @@ class FitsCatalogue:
         by_name = {value.field.name: value for value in self._values}
         wanted = [by_name[name] for name in picked(self, columns)]
         schema = pa.schema([value.field for value in wanted])
+        fields = {value.column.offset: value.column for value in wanted}
         step = max(1, min(rows, BYTES // max(self._width, 1)))
         with self.path.open("rb") as file:
             file.seek(self._hdu.start)
             for first in range(0, self.rows, step):
                 raw = self._raw(file, first, min(step, self.rows - first))
-                cells = {value.column.offset: value.column.cells(raw) for value in wanted}
+                cells = {offset: column.cells(raw) for offset, column in fields.items()}
                 arrays = [value.array(cells[value.column.offset]) for value in wanted]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 

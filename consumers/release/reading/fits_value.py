@@ -38,8 +38,7 @@ class Value:
 
     def array(self, cells: NDArray[Any]) -> pa.Array:
         """The column of a batch; `cells` as `FitsColumn.cells` gives them."""
-        own = cells[:, self.element]
         if self.convert is None:
-            return self.column.array(own)
+            return self.column.array(cells, self.element)
         with np.errstate(invalid="ignore"):
-            return pa.array(self.convert(own), from_pandas=False)
+            return pa.array(self.convert(cells[:, self.element]), from_pandas=False)
