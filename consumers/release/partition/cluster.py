@@ -1,0 +1,126 @@
+"""Dask's workers: those of a cluster by its address, or a local one inside this process.
+
+The local cluster's workers are threads of this process, one a core: what takes time runs without the interpreter's
+lock, so that processes of their own would cost start-up and memory and bring nothing (docs/decisions/partition-speed).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from stream.errors import SkyburstError, Transient
+
+LOOPBACK = "127.0.0.1:0"
+_AHEAD = 2
+
+
+class Workers:
+    """Runs plain functions on the workers of a cluster."""
+
+    def __init__(self, client: Any, count: int) -> None:
+        self._client = client
+        self.count = count
+
+    def each(self, function: Callable[..., Any], calls: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+        """Call the function with each of the arguments; the number of the call and what it gave, as they end.
+
+        The first that fails ends it: none is begun any more, those that run are waited for, and its error is raised.
+        """
+        from distributed import as_completed
+
+        waiting = iter(enumerate(calls))
+        running: dict[Any, int] = {}
+        done: Any = as_completed()  # type: ignore[no-untyped-call]
+
+        def begin() -> None:
+            for number, arguments in waiting:
+                future = self._client.submit(function, *arguments, pure=False)
+                running[future] = number
+                done.add(future)
+                return
+
+        try:
+            for _ in range(_AHEAD * self.count):
+                begin()
+            for future in done:
+                result = _result(future)
+                number = running.pop(future)
+                begin()
+                yield number, result
+        finally:
+            self._end(list(running))
+
+    def _end(self, futures: list[Any]) -> None:
+        """Take back what has not begun, and wait for what has."""
+        from distributed import wait
+
+        for future in futures:
+            if future.status == "pending":
+                future.cancel()
+        left = [future for future in futures if not future.cancelled()]
+        if left:
+            wait(left)  # type: ignore[no-untyped-call]
+
+
+def _result(future: Any) -> Any:
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+
+    try:
+        return future.result()
+    except SkyburstError:
+        raise
+    except (KilledWorker, FutureCancelledError) as error:
+        text = f"a worker of the cluster was lost ({error})"
+        raise Transient("worker_lost", text, "see to its memory and its log, and run again: it goes on") from error
+
+
+@contextmanager
+def open_workers(scheduler: str | None = None, count: int | None = None) -> Iterator[Workers]:
+    """Workers to run functions on.
+
+    Parameters
+    ----------
+    scheduler
+        Address of a Dask scheduler, ``tcp://host:8786``; a local cluster where None.
+    count
+        Workers of the local cluster; one a core where None.
+
+    Raises
+    ------
+    Transient
+        Code ``scheduler_unreachable``.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        if scheduler is None:
+            count = count or len(os.sched_getaffinity(0))
+            stack.enter_context(dask.config.set({"distributed.admin.tick.limit": "1h"}))
+            cluster = LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=count,
+                threads_per_worker=1,
+                processes=False,
+                memory_limit=0,
+                dashboard_address=LOOPBACK,
+                worker_dashboard_address=LOOPBACK,
+            )
+            client = stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
+            yield Workers(client, count)
+            return
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=10))  # type: ignore[no-untyped-call]
+        except (OSError, TimeoutError, ValueError) as error:
+            text = f"no Dask scheduler answers at {scheduler} ({error})"
+            raise Transient("scheduler_unreachable", text, "start it, or leave --scheduler out") from error
+        threads = sum(client.nthreads().values())
+        if not threads:
+            text = f"the Dask scheduler at {scheduler} has no workers"
+            raise Transient(
+                "scheduler_unreachable", text, "start dask workers, which see the same files as this machine"
+            )
+        yield Workers(client, threads)
