@@ -10,8 +10,8 @@ from pathlib import Path
 
 from consumers.release.manifest import Manifest
 from consumers.release.partition.cluster import Workers
-from consumers.release.partition.csv_lines import CsvDialect
-from consumers.release.partition.job import Job, flat, prepare
+from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.partition.job import Job, prepare
 from consumers.release.partition.run import Outcome, partition
 from consumers.release.table import Column, Follows, Role, Table
 from stream.sky import Layout
@@ -75,7 +75,7 @@ def a_job(
     table: Table, files: Sequence[Path], release: Path, layout: Layout = LAYOUT, csv: CsvDialect | None = None
 ) -> Job:
     """The job of a table, ready to run."""
-    return flat(prepare(table, layout, release / table.name, [str(each) for each in files], csv or CsvDialect()))
+    return prepare(table, layout, release / table.name, [str(each) for each in files], csv or CsvDialect())
 
 
 def lines(folder: Path, manifest: Manifest) -> dict[str, Counter[bytes]]:

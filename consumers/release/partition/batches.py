@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from consumers.release.partition import csv_lines
 from consumers.release.partition.columns import as_arrow, mask_of, nulls_of, values_of
-from consumers.release.partition.csv_lines import CsvDialect, Records
+from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.partition.csv_lines import Records
 from consumers.release.partition.placing import BAD_KEY, FIELDS, MISSING, NOT_A_NUMBER, Codes
+from consumers.release.partition.source import Piece
 from consumers.release.partition.writing import Ints, Lines, Places, write_rows
 from consumers.release.table import Table
 from stream.errors import Wrong
@@ -48,29 +50,6 @@ class Batch(Protocol):
 
     def lines(self, places: Places) -> Lines:
         """The rows as lines of a chunk file, in the order of the places."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a file that is read in one go.
-
-    Parameters
-    ----------
-    number
-        Its number among all pieces, in order of the files and their rows.
-    source
-        Number of its file.
-    group
-        The row group of a Parquet file; -1 of others.
-    first, last
-        Rows of the row group, or bytes of a CSV file; 0 and -1 for a whole file.
-    """
-
-    number: int
-    source: int
-    group: int
-    first: int
-    last: int
 
 
 def rows_of(table: Table) -> int:

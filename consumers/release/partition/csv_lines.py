@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.release.partition.compiling import Kernel
+from consumers.release.partition.csv_dialect import ESCAPED, CsvDialect
 from consumers.release.partition.memory import copy, i64, put_half
 from consumers.release.partition.writing import (
     ESCAPE,
@@ -30,54 +31,6 @@ from stream.codec.loads import address_of, byte_at, compiled, element, put_byte,
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-
-_ESCAPED = np.arange(256, dtype=np.int64)
-for _letter, _meant in {"0": 0, "b": 8, "n": 10, "r": 13, "t": 9, "Z": 26}.items():
-    _ESCAPED[ord(_letter)] = _meant
-NO_NUMBERS = ("", "NULL", "null", "None", "nan", "NaN", "NAN", "inf", "Inf", "INF", "Infinity", "infinity", "INFINITY")
-"""What spells no number in a column of numbers, besides a sign."""
-
-
-@dataclass(frozen=True, slots=True)
-class CsvDialect:
-    """How a CSV file is written, and how its lines are to be.
-
-    Parameters
-    ----------
-    delimiter, quote, escape
-        One character each; no quote and no escape where empty.
-    nulls
-        Spellings of NULL in any column, as bytes of an unquoted field.
-    header
-        Whether the first line has the names of the columns.
-    target
-        The delimiter of chunk files.
-    """
-
-    delimiter: str = ","
-    quote: str = '"'
-    escape: str = "\\"
-    nulls: tuple[str, ...] = ("\\N",)
-    header: bool = False
-    target: str = ","
-
-    @property
-    def words(self) -> Ints:
-        """The dialect as compiled code reads it."""
-        return np.array([_code(each) for each in (self.delimiter, self.quote, self.escape, self.target)], np.int64)
-
-    @property
-    def spellings(self) -> Ints:
-        """What spells NULL: 256 first bytes, a count, then for each whether in numbers alone, its length, its bytes."""
-        listed = [(0, each.encode()) for each in self.nulls] + [(1, each.encode()) for each in NO_NUMBERS]
-        firsts = np.zeros(256, np.int64)
-        firsts[[each[0] for _, each in listed if each]] = 1
-        words = [word for numbers, each in listed for word in (numbers, len(each), *each)]
-        return np.concatenate((firsts, np.array([len(listed), *words], np.int64)))
-
-
-def _code(character: str) -> int:
-    return ord(character) if character else -1
 
 
 @compiled
@@ -256,33 +209,6 @@ def _fields(stamp: int) -> Any:
     return fields
 
 
-def _border(stamp: int) -> Any:
-    def border(buffer: Any, words: Any, state: Any) -> int:
-        """Where the last record ends; the state is: quoted, escaped, at a field's start, after a quote."""
-        quote, escape, delimiter, last = words[1], words[2], words[0], -1
-        quoted, escaped, fresh, closed = state[0], state[1], state[2], state[3]
-        for i in range(len(buffer)):
-            character = buffer[i]
-            if escaped:
-                escaped, fresh, closed = 0, 0, 0
-            elif character == escape:
-                escaped, fresh, closed = 1, 0, 0
-            elif character == quote:
-                opens = quoted == 0 and (fresh != 0 or closed != 0)
-                closed = quoted
-                quoted = 1 if opens else 0
-                fresh = 0
-            else:
-                closed = 0
-                if character == NEWLINE and quoted == 0:
-                    last = i + 1
-                fresh = 1 if (character in (delimiter, NEWLINE)) and quoted == 0 else 0
-        state[0], state[1], state[2], state[3] = quoted, escaped, fresh, closed
-        return last if stamp else 0
-
-    return border
-
-
 _INTS, _SHORTS, _BYTES = nb.int64[::1], nb.int32[::1], nb.uint8[::1]
 RECORDS = Kernel(
     _records,
@@ -295,7 +221,6 @@ FIELDS = Kernel(
         _BYTES, _INTS, _INTS,
     ),
 )  # fmt: skip
-BORDER = Kernel(_border, nb.int64(_BYTES, _INTS, _INTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,24 +278,6 @@ def write_records(
     bounds = np.empty(2 * (int(order.max()) + 1), np.int64)
     end = FIELDS()(
         records.data, records.starts, records.ends, places.row, places.chunk, places.sub_chunk, places.flags,
-        dialect.words, numbers, order, dialect.spellings, _ESCAPED, bounds, out, starts, body,
+        dialect.words, numbers, order, dialect.spellings, ESCAPED, bounds, out, starts, body,
     )  # fmt: skip
     return Lines(out[:end], starts, body)
-
-
-def borders(read: Any, dialect: CsvDialect, size: int, every: int) -> list[int]:
-    """Offsets at which records begin, about `every` bytes apart, of a file of `size` bytes.
-
-    Parameters
-    ----------
-    read
-        ``read(offset, bytes)`` gives a ``uint8`` array.
-    """
-    found, state, block = [], np.array([0, 0, 1, 0], np.int64), min(every, 8 << 20)
-    wanted = every
-    for offset in range(0, size, block):
-        end = BORDER()(read(offset, block), dialect.words, state)
-        if end >= 0 and wanted <= offset + end < size:
-            found.append(offset + end)
-            wanted = offset + end + every
-    return found

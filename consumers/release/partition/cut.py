@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from consumers.release.partition import placing
-from consumers.release.partition.batches import Batch, Piece, arrow_batches, csv_batches
+from consumers.release.partition.batches import Batch, arrow_batches, csv_batches
 from consumers.release.partition.job import WORK, Job
 from consumers.release.partition.object_index import ObjectIndex, Rows
 from consumers.release.partition.parts import Part, PartWriter, Summary
 from consumers.release.partition.placing import KEPT, REASONS, Codes, Placed
+from consumers.release.partition.source import Piece
 from consumers.release.partition.trouble import disk
 from consumers.release.partition.writing import copy_lines
 from consumers.release.table import Role

@@ -31,6 +31,7 @@ from consumers.release.partition.job import WORK, Job
 from consumers.release.partition.merge import FLAT, Range, chunks_of, list_parts, merge, merged, ranges
 from consumers.release.partition.parts import Summary
 from consumers.release.partition.rejects import write_rejects
+from consumers.release.partition.source import pieces as pieces_of
 from consumers.release.partition.trouble import disk
 from consumers.release.table import fingerprint
 from stream.errors import Held, Wrong
@@ -113,7 +114,7 @@ def partition(job: Job, description: bytes, workers: Workers, progress: Progress
 
 def _cut(job: Job, workers: Workers, progress: Progress) -> tuple[list[Summary], int]:
     """The summaries of all pieces, and how many of them were cut now."""
-    pieces = jobs.pieces(job)
+    pieces = pieces_of(job.sources, job.csv, job.rows)
     found: dict[int, Summary] = {}
     for piece in pieces:
         part = part_of(job, piece.number)
@@ -234,7 +235,12 @@ def _agree(job: Job) -> None:
         raise Wrong("other_partition", text, "name what it was begun with, or say --anew to replace it")
 
 
-_WORDS = {"fingerprint": "description", "sources": "list of files, or they were changed", "csv": "form of CSV"}
+_WORDS = {
+    "fingerprint": "description",
+    "sources": "list of files, or they were changed",
+    "csv": "form of CSV",
+    "directors": "director",
+}
 
 
 def _complete(folder: Path) -> Manifest | None:
