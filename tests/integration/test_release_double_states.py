@@ -12,6 +12,7 @@ from doubles.release_double_client import CHUNKS, COLUMNS, Caller, calling, rows
 
 from consumers.release.double import QservDouble, Rows
 from stream.local import LocalMariadb
+from stream.local.ports import free_ports
 
 CHUNK, OTHER = CHUNKS[:2]
 
@@ -209,6 +210,37 @@ async def test_reading_is_tried_again_as_often_as_is_allowed_and_then_by_hand(ca
     assert (await caller.ask("PUT", at, f"ingest/file/{number}"))["contrib"]["status"] == "FINISHED"
     assert "no retry is allowed" in (await caller.ask("PUT", at, f"ingest/file/{number}"))["error"]
     assert caller.double.count("dr1", "Object") == 4
+
+
+async def test_a_file_of_a_server_that_is_not_there_cannot_be_read(caller: Caller) -> None:
+    await caller.database()
+    transaction = await caller.begin()
+    at = (await caller.place(transaction, CHUNK))[CHUNK]
+    told = await caller.load(at, transaction, f"http://127.0.0.1:{free_ports(1)[0]}/rows.txt", max_retries=0)
+    assert (told["success"], told["error_ext"]["retry_allowed"]) == (0, 1)
+    summary = (await caller.state(transaction))["contrib"]["summary"]
+    assert summary["num_files_by_status"]["READ_FAILED"] == 1 and summary["num_failed_retries"] == 0
+
+
+async def test_a_transaction_tells_of_the_contributions_that_are_asked_for(caller: Caller, tmp_path: Path) -> None:
+    await caller.database()
+    transaction = await caller.begin()
+    places = await caller.place(transaction, CHUNK, OTHER)
+    for chunk in (CHUNK, OTHER):
+        await caller.load(places[chunk], transaction, rows_file(tmp_path, 2), chunk=chunk)
+    await caller.load(places[CHUNK], transaction, tmp_path / "missing.txt", max_retries=2)
+    whole = {"contrib_long": 1, "include_retries": 1}
+
+    async def asked(**query: object) -> list[tuple[int, str]]:
+        files = (await caller.state(transaction, **whole | query))["contrib"]["files"]
+        return [(each["chunk"], each["status"]) for each in files]
+
+    assert await asked() == [(CHUNK, "FINISHED"), (OTHER, "FINISHED"), (CHUNK, "READ_FAILED")]
+    assert await asked(chunk=OTHER) == [(OTHER, "FINISHED")]
+    assert await asked(worker=places[CHUNK]) == [(CHUNK, "FINISHED"), (CHUNK, "READ_FAILED")]
+    assert await asked(contrib_status="READ_FAILED") == await asked(min_retries=2) == [(CHUNK, "READ_FAILED")]
+    assert await asked(max_entries=1) == [(CHUNK, "FINISHED")]
+    assert await asked(table="Other") == []
 
 
 async def test_a_table_that_is_registered_late_has_no_tables_for_earlier_chunks(caller: Caller, tmp_path: Path) -> None:

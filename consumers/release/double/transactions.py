@@ -16,6 +16,7 @@ from stream.local.ports import LOOPBACK
 from stream.sky import Layout
 
 INVALID_CHUNK = "this chunk number is not valid"
+FILTERS = {"table", "worker", "chunk", "contrib_status", "min_retries", "min_warnings"}
 
 
 class Transactions:
@@ -183,7 +184,9 @@ class Transactions:
         return told
 
     def _contributions(self, call: Call, transaction: Transaction) -> Json:
-        every = [each for each in self._core.memory.contributions_of(transaction.id) if _wanted(call, each)]
+        every = self._core.memory.contributions_of(transaction.id)
+        if FILTERS & call.query.keys():
+            every = [each for each in every if _wanted(call, each)]
         most = int(call.query.get("max_entries", 0))
         long = (every[:most] if most else every) if call.flag("contrib_long") else []
         return {"summary": summary(every), "files": [_described(call, each) for each in long]}
