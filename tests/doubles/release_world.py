@@ -16,7 +16,7 @@ from consumers.release.table import Column, Database, Follows, Role, Table, fing
 from stream.sky import Layout
 
 LAYOUT = Layout(85, 12, 0.01667)
-CHUNKS = (7310, 7480, 7481, 7482, 7311, 7312)
+CHUNKS = (7310, 7480, 7481, 7311)
 """Chunks that the layout has."""
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumers.release.load.plan import Plan, PlannedTransaction
@@ -105,6 +107,18 @@ class Ledger:
         self._engine = engine
         self._clock = clock or SystemClock()
 
+    async def make(self) -> None:
+        """Make the tables where they are not."""
+        async with self._engine.begin() as connection:
+            for each in METADATA.sorted_tables:
+                await connection.execute(sa.schema.CreateTable(each, if_not_exists=True))
+
+    async def empty(self) -> None:
+        """Forget everything."""
+        async with self._engine.begin() as connection:
+            for each in METADATA.sorted_tables:
+                await connection.execute(sa.delete(each))
+
     async def prepare(self, plan: Plan) -> str:
         """Make the tables where they are not, and take the plan in; returns the load's name.
 
@@ -116,23 +130,31 @@ class Ledger:
             ``release_other``: the ledger is another database's. ``release_changed``: the files of a table that has
             begun to be loaded are not what they were.
         """
+        name = plan.release.database.name
+        await self.make()
+        await self._begin(name)
         async with self._engine.begin() as connection:
-            await connection.run_sync(METADATA.create_all)
-            row = (await connection.execute(sa.select(loads).with_for_update())).first()
-            name = plan.release.database.name
-            if row is None:
-                load = secrets.token_hex(16)
-                await connection.execute(sa.insert(loads).values(id=1, format=FORMAT, load=load, database_name=name))
-            else:
-                load = row.load
-                if row.format != FORMAT:
-                    raise Fatal("release_ledger_format", f"the ledger has format {row.format}, not {FORMAT}")
-                if row.database_name != name:
-                    text = f"the ledger is that of database {row.database_name}, not of {name}"
-                    raise Wrong("release_other", text, "name another with --release-ledger")
+            # The row is locked, so that of two loaders that begin at once one takes the plan in.
+            row = (await connection.execute(sa.select(loads).with_for_update())).one()
+            if row.format != FORMAT:
+                raise Fatal("release_ledger_format", f"the ledger has format {row.format}, not {FORMAT}")
+            if row.database_name != name:
+                text = f"the ledger is that of database {row.database_name}, not of {name}"
+                raise Wrong("release_other", text, "name another with --release-ledger")
             for ordinal, table in enumerate(plan.release.tables.values()):
                 await take_in(connection, plan, table.table.name, table.digest, ordinal, self._clock.now())
-        return load
+        return str(row.load)
+
+    async def _begin(self, database: str) -> None:
+        values = {"id": 1, "format": FORMAT, "load": secrets.token_hex(16), "database_name": database}
+        with suppress(IntegrityError):  # it has begun before
+            async with self._engine.begin() as connection:
+                await connection.execute(sa.insert(loads).values(values))
+
+    async def name(self) -> str:
+        """The load's name, empty where nothing was planned."""
+        async with self._engine.begin() as connection:
+            return str(await connection.scalar(sa.select(loads.c.load)) or "")
 
     async def take(self, among: Sequence[str] | None = None) -> Held | None:
         """Take a transaction that nobody holds and that is not over, the first in order; None where there is none."""
@@ -169,6 +191,12 @@ class Ledger:
         mine = (transactions.c.key == held.planned.key, transactions.c.epoch == held.epoch)
         async with self._engine.begin() as connection:
             await connection.execute(sa.update(transactions).where(*mine).values(lease_until=0.0, holder=""))
+
+    async def let_go_all(self) -> None:
+        """Hold nothing any longer, not even what was taken without the loader's hearing of it."""
+        mine = sa.update(transactions).where(transactions.c.holder == self.holder)
+        async with self._engine.begin() as connection:
+            await connection.execute(mine.values(lease_until=0.0, holder=""))
 
     async def attempt(self, held: Held) -> Held:
         """Write that a transaction is about to be started, under a token of its own."""
@@ -216,6 +244,8 @@ class Ledger:
             {"of_ordinal": each.ordinal, "of_worker": each.worker, "contribution_id": each.contribution}
             for each in several
         ]
+        if not rows:
+            return
         async with self._engine.begin() as connection:
             await connection.execute(changed.values(contribution_id=sa.bindparam("contribution_id")), rows)
 
@@ -279,9 +309,10 @@ class Ledger:
             return {row.name: row.state for row in rows}
 
     async def forget_steps(self) -> None:
-        """As if nothing had been published."""
+        """As if nothing had been published; what is taken away at the moment is not forgotten."""
+        kept = sa.or_(steps.c.name == "delete", steps.c.name.like("replace:%"))
         async with self._engine.begin() as connection:
-            await connection.execute(sa.delete(steps))
+            await connection.execute(sa.delete(steps).where(sa.not_(kept)))
 
     async def retire(self, table: str) -> None:
         """Forget a table that is no longer in Qserv, but for the ids of its transactions."""

@@ -17,7 +17,7 @@ from consumers.release.load.transaction import TransactionLoad
 from consumers.release.load.world import World
 from stream.errors import Fenced, SkyburstError, Wrong
 
-_IDLE_S = 0.5
+_IDLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,10 @@ class Loader:
         """
         world = self._world
         await world.asked(world.controller.version)
-        state = await registering.register(world)
         world.load = await world.ledger.prepare(self._plan)
         await nothing_begun(world)
+        await self._is_ours()
+        state = await registering.register(world)
         await sweep(world, take_over=take_over)
         await world.ledger.again()
         standings = await world.ledger.standings()
@@ -73,20 +74,33 @@ class Loader:
             raise Wrong("release_published", text, "run release unpublish first")
         world.progress.begins(sum(each.rows for each in left), sum(each.bytes for each in left), len(left))
         if left:
-            async with self._keeping(), asyncio.TaskGroup() as group:
-                for _ in range(min(world.limits.transactions, len(left))):
-                    group.create_task(self._work())
+            try:
+                async with self._keeping(), asyncio.TaskGroup() as group:
+                    for _ in range(min(world.limits.transactions, len(left))):
+                        group.create_task(self._work())
+            finally:
+                await world.ledger.let_go_all()
         return Loaded(tuple(await world.ledger.standings()), tuple(self._failed))
+
+    async def _is_ours(self) -> None:
+        """Refuse a Qserv that has not even the database of what the ledger says is committed; make nothing there."""
+        committed = [each for each in await self._world.ledger.standings() if each.state is State.COMMITTED]
+        if committed and await registering.look(self._world) is None:
+            text = f"Qserv has no database {self._world.database}, of which {len(committed)} transactions are committed"
+            raise Wrong("release_lost", text, "run release rebuild")
 
     async def _work(self) -> None:
         """Take one transaction after another, until there is none left that anybody works on."""
+        idle_s = 0.02
         while True:
             held = await self._world.ledger.take()
             if held is None:
                 if all(each.state in (State.COMMITTED, State.FAILED) for each in await self._world.ledger.standings()):
                     return
-                await asyncio.sleep(_IDLE_S)
+                await asyncio.sleep(idle_s)
+                idle_s = min(idle_s * 1.5, _IDLE_S)
                 continue
+            idle_s = 0.02
             await self._load(held)
 
     async def _load(self, held: Held) -> None:

@@ -36,15 +36,15 @@ async def sweep(world: World, *, take_over: bool = False) -> int:
     """
     # The list first: a token is in the ledger before its transaction can be in the list.
     there = await world.asked(lambda: world.controller.transactions(world.database))
-    standings = await world.ledger.standings()
+    standings, load = await world.ledger.standings(), await world.ledger.name()
     _still_there(world, there, standings)
     tokens = {each.token for each in standings if each.token}
     aborted = 0
     for each in there:
         mark = each.context.get(MARK) or {}
-        if mark.get("token") in tokens and mark.get("load") == world.load:
+        if mark.get("token") in tokens and mark.get("load") == load:
             continue
-        if each.state.open and mark.get("load") == world.load:
+        if each.state.open and mark.get("load") == load:
             await abort(world, each.id)
             aborted += 1
         elif each.state.open and mark:

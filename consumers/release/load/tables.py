@@ -30,7 +30,7 @@ transactions = sa.Table(
     "release_transaction",
     METADATA,
     sa.Column("key", _KEY, primary_key=True, comment="PlannedTransaction.key."),
-    sa.Column("table_name", _NAME, nullable=False, index=True),
+    sa.Column("table_name", _NAME, nullable=False),
     sa.Column("table_ordinal", sa.Integer, nullable=False, comment="The table's place in the order of loading."),
     sa.Column("ordinal", sa.Integer, nullable=False),
     sa.Column("contributions", sa.Integer, nullable=False),

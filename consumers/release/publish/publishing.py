@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from consumers.release.load.loader import nothing_begun
 from consumers.release.load.records import State
 from consumers.release.load.sweeping import sweep
 from consumers.release.load.world import World
@@ -84,6 +85,7 @@ async def publish(world: World, wishes: Wishes) -> None:
         manifest.
     """
     check_wishes(world, wishes)
+    await nothing_begun(world)
     await world.asked(world.controller.version)
     standings = await world.ledger.standings()
     left = [each for each in standings if each.state is not State.COMMITTED]
