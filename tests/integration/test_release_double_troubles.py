@@ -14,7 +14,7 @@ import httpx
 import pymysql
 import pytest
 import pytest_asyncio
-from doubles.release_double_client import CHUNKS, Caller, calling, rows_file
+from doubles.release_double_client import CHUNKS, Caller, There, calling, rows_file
 
 from consumers.release.double import QservDouble
 from consumers.release.double.model import Life
@@ -149,12 +149,12 @@ async def test_a_double_that_is_killed_is_found_again_as_it_was(tmp_path: Path) 
     running = Process.find(at / "double.pid.json")
     assert running is not None
     try:
-        url, key = settings["SKYBURST_QSERV"], settings["SKYBURST_QSERV_AUTH_KEY"]
-        transaction = await _loaded(url, key, tmp_path)
+        there = There(settings["SKYBURST_QSERV"], settings["SKYBURST_QSERV_AUTH_KEY"])
+        transaction = await _loaded(there, tmp_path)
         os.kill(running.pid, signal.SIGKILL)
         assert running.ended(10.0)
         assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == told
-        assert await _committed(url, key, transaction) == ("FINISHED", 3)
+        assert await _committed(there, transaction) == ("FINISHED", 3)
         server = LocalMariadb(at / "mariadb")
         rows = server.execute(
             "SELECT SUM(table_rows) FROM information_schema.tables WHERE table_name REGEXP '^object_[0-9]'"
@@ -165,29 +165,17 @@ async def test_a_double_that_is_killed_is_found_again_as_it_was(tmp_path: Path) 
         LocalMariadb(at / "mariadb").stop()
 
 
-class _There:
-    """A double in another process, as the caller wants to see it."""
-
-    def __init__(self, url: str, auth_key: str) -> None:
-        self.url, self.auth_key, self.workers = url, auth_key, {"controller": url}
-
-    def url_of(self, service: str) -> str:
-        """Its URL."""
-        return self.workers[service]
-
-
-async def _loaded(url: str, key: str, folder: Path) -> int:
-    async with calling(_There(url, key)) as caller:  # type: ignore[arg-type]
+async def _loaded(there: There, folder: Path) -> int:
+    async with calling(there) as caller:
         await caller.database()
         transaction = await caller.begin()
-        told = await caller.ask("POST", "controller", "ingest/chunk", transaction_id=transaction, chunk=CHUNK)
-        caller.double.workers["worker"] = f"http://127.0.0.1:{told['location']['http_port']}"  # type: ignore[index]
-        assert (await caller.load("worker", transaction, rows_file(folder, 3)))["success"]
+        at = (await caller.place(transaction, CHUNK))[CHUNK]
+        assert (await caller.load(at, transaction, rows_file(folder, 3)))["success"]
         return transaction
 
 
-async def _committed(url: str, key: str, transaction: int) -> tuple[str, int]:
-    async with calling(_There(url, key)) as caller:  # type: ignore[arg-type]
+async def _committed(there: There, transaction: int) -> tuple[str, int]:
+    async with calling(there) as caller:
         assert (await caller.end(transaction))["success"]
         state = await caller.state(transaction)
         return state["state"], state["contrib"]["summary"]["num_rows_loaded"]
