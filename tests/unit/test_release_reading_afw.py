@@ -165,3 +165,38 @@ def test_batches_have_the_columns_asked_for_in_their_order_and_no_more_rows(fold
     assert all(batch.schema.names == ["coord_ra_deg", "merge_footprint_r", "id"] for batch in batches)
     together = pa.Table.from_batches(batches)
     assert together.equals(whole(catalogue).select(together.column_names))
+
+
+def test_a_table_of_version_3_has_its_own_names_flags_beyond_a_byte_and_arrays(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    flags = rng.random((6, 19)) < 0.5
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("id", "K", array=np.arange(6)),
+            fits.Column("coord_ra", "D", array=np.linspace(0, 6, 6), unit="rad"),
+            fits.Column("base_PsfFlux_instFlux", "D", array=rng.random(6), unit="count"),
+            fits.Column("bits", "19X", array=flags),
+            fits.Column("radii", "3E", array=rng.random((6, 3)).astype("f4")),
+            fits.Column("tilt", "2D", array=rng.random((6, 2)), unit="rad"),
+            fits.Column("visits", "I", array=np.arange(6, dtype="u2"), bzero=2**15),
+            fits.Column("filter", "4A", array=["g", "r", "i", "z", "y", "u"]),
+            fits.Column("spans", "PJ()", array=np.array([np.arange(each) for each in range(6)], object)),
+        ]
+    )
+    table.header.update({"FLAGCOL": 4, "TCCLS2": "Angle", "TCCLS5": "Array", "TCCLS6": "Array"})
+    table.header.update({"ALIAS": "slot_PsfFlux:base_PsfFlux", "HIERARCH AFW_TABLE_VERSION": 3})
+    table.header.update({f"TFLAG{number}": f"flag_{number}" for number in range(1, 20)})
+    table.writeto(tmp_path / "v3.fits")
+    catalogue = open_catalogue(tmp_path / "v3.fits")
+    read = whole(catalogue, rows=4)
+    assert catalogue.form == "afw table version 3"
+    assert read.column_names == [
+        "id", "coord_ra", "coord_ra_deg", "base_PsfFlux_instFlux", *(f"flag_{number}" for number in range(1, 20)),
+        "radii_0", "radii_1", "radii_2", "tilt_0", "tilt_1", "visits", "filter",
+    ]  # fmt: skip
+    got = np.column_stack([read[f"flag_{number}"].to_numpy() for number in range(1, 20)])
+    np.testing.assert_array_equal(got, flags)
+    assert read["visits"].type == pa.uint16() and read["filter"].to_pylist() == list("grizyu")
+    assert [each.column for each in catalogue.left_out] == ["spans"]
+    told = catalogue.schema.field("base_PsfFlux_instFlux").metadata[DESCRIPTION]
+    assert told == b"Also: slot_PsfFlux_instFlux."

@@ -14,8 +14,8 @@ import pyarrow.csv as pc
 from consumers.release.reading.catalogue import ASCII, ROWS, CsvForm, LeftOut, damaged, field, picked
 from consumers.release.reading.csv_types import Guess
 
-BLOCK = 8 << 20
-"""Bytes read at a time."""
+BLOCK = 1 << 20
+"""Bytes read at a time; pyarrow reads some thirty blocks ahead. A row has to fit into one."""
 
 
 class CsvCatalogue:
@@ -109,7 +109,7 @@ class CsvCatalogue:
                     if batch.num_rows:
                         yield batch
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            advice = "mend the row, or say how the file is written: delimiter, quote, escape, names"
+            advice = "mend the row, say how it is written (delimiter, quote, names), or describe it by JSON or felis"
             raise damaged(self.path, f"it cannot be read as CSV ({error})", advice) from error
 
     def _parsing(self) -> pc.ParseOptions:

@@ -80,17 +80,20 @@ class FitsCatalogue:
         refuse_twins(self)
         self.notes: Sequence[str] = (*(afw.notes(header) if is_afw else ()), *_others(hdus, self._hdu, hdu))
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-        """The rows in order; `Catalogue.batches`."""
+    def batches(
+        self, columns: Sequence[str] | None = None, rows: int = ROWS, first: int = 0, last: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows in order; `Catalogue.batches`. They can begin anywhere: from row `first` to `last`, without it."""
         by_name = {value.field.name: value for value in self._values}
         wanted = [by_name[name] for name in picked(self, columns)]
         schema = pa.schema([value.field for value in wanted])
         fields = {value.column.offset: value.column for value in wanted}
         step = max(1, min(rows, BYTES // max(self._width, 1)))
         with self.path.open("rb") as file:
-            file.seek(self._hdu.start)
-            for first in range(0, self.rows, step):
-                raw = self._raw(file, first, min(step, self.rows - first))
+            end = self.rows if last is None else min(last, self.rows)
+            file.seek(self._hdu.start + first * self._width)
+            for begin in range(first, end, step):
+                raw = self._raw(file, begin, min(step, end - begin))
                 cells = {offset: column.cells(raw) for offset, column in fields.items()}
                 arrays = [value.array(cells[value.column.offset]) for value in wanted]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 
 from consumers.release.reading.catalogue import ROWS, LeftOut, damaged, picked, refuse_twins
 
+BUFFER = 1 << 20
+"""Bytes of a column that are read at a time; a mapped file, or a row group read whole, would be memory of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -46,7 +49,7 @@ class ParquetCatalogue:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with pq.ParquetFile(path, memory_map=True) as file:
+            with pq.ParquetFile(path) as file:
                 found = file.schema_arrow
                 self.rows: int | None = file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
@@ -74,7 +77,7 @@ class ParquetCatalogue:
         schema = pa.schema([part.field for part in wanted])
         files = list(dict.fromkeys(part.column for part in wanted))
         try:
-            with pq.ParquetFile(self.path, memory_map=True, pre_buffer=False) as file:
+            with pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_size=rows, columns=files, use_threads=False):
                     if batch.num_rows:
                         yield pa.RecordBatch.from_arrays([part.array(batch) for part in wanted], schema=schema)
