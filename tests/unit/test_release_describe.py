@@ -86,7 +86,7 @@ def test_radians_are_no_position(hsc: Path) -> None:
         (pa.array([1], pa.float32()), "float", "FLOAT"),
         (pa.array([1.0]), "double", "DOUBLE"),
         (pa.array([Decimal("1.25")], pa.decimal128(20, 3)), "double", "DECIMAL(20,3)"),
-        (pa.array(["a", "längst", None]), "string", "VARCHAR(6)"),
+        (pa.array(["a", "längst", None]), "string", "VARCHAR(7)"),
         (pa.array([""]), "string", "VARCHAR(1)"),
         (pa.array(["x" * 20_000]), "text", "LONGTEXT"),
         (pa.array([0], pa.timestamp("ms")), "timestamp", "DATETIME(6)"),

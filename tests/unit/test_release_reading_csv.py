@@ -110,7 +110,7 @@ def test_text_beyond_ascii_is_marked(tmp_path: Path) -> None:
     path.write_text("a,b\nü,u\n")
     schema = open_catalogue(path).schema
     assert schema.field("a").metadata[ASCII] == b"no" and ASCII not in schema.field("b").metadata
-    assert schema.field("a").metadata[LENGTH] == b"1"
+    assert schema.field("a").metadata[LENGTH] == b"2"
 
 
 @pytest.mark.parametrize(

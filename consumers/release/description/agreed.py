@@ -27,7 +27,7 @@ class Common:
     nullable
         Whether one of them says that a value can be missing.
     length
-        Most characters of its text.
+        Most bytes of its text in UTF-8.
     fixed
         Whether its text has fixed width in the files.
     """
@@ -88,7 +88,9 @@ def agreed(catalogues: Sequence[Catalogue], drop: Sequence[str] = ()) -> Agreed:
     aliases = [note for note in first.notes if note.startswith("aliases: ")]
     told = [note for each in catalogues for note in each.notes if note not in aliases]
     if not plain:
-        told.append("some text is beyond ASCII: its characters are counted as four bytes (utf8mb4)")
+        told.append(
+            "some text is beyond ASCII: Qserv keeps its bytes, in tables of latin1 unless they are told otherwise"
+        )
     return Agreed(
         path=first.path,
         form=first.form,
@@ -165,7 +167,7 @@ def _with_lengths(columns: Sequence[Common], catalogues: Sequence[Catalogue]) ->
         for batch in catalogue.batches(text):
             for name, values in zip(text, batch.columns):
                 values = pc.cast(values, pa.string())
-                longest[name] = max(longest[name], pc.max(pc.utf8_length(values)).as_py() or 0)
+                longest[name] = max(longest[name], pc.max(pc.binary_length(values)).as_py() or 0)
                 plain = plain and pc.all(pc.string_is_ascii(values)).as_py() is not False
     made = []
     for each in columns:

@@ -30,7 +30,7 @@ def kind_of(arrow: pa.DataType, length: int, *, fixed: bool) -> Kind | None:
     arrow
         Its type in the catalogue.
     length
-        Most characters of its text.
+        Most bytes of its text in UTF-8: as many characters as a table of latin1 has for it.
     fixed
         Whether the catalogue has text of fixed width: it becomes CHAR, which keeps MyISAM's rows fixed.
     """

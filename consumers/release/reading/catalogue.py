@@ -12,7 +12,7 @@ import pyarrow as pa
 from stream.errors import Wrong
 
 UNIT, DESCRIPTION, LENGTH, ASCII = b"unit", b"description", b"length", b"ascii"
-"""Metadata of a field: unit and meaning as the file has them; of text the most characters, and ``no`` if not ASCII."""
+"""Metadata of a field: unit and meaning as the file has them; of text the most bytes, and ``no`` if not ASCII."""
 ROWS = 1 << 16
 """Rows of a batch unless told otherwise."""
 BYTES = 64 << 20

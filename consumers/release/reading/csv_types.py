@@ -26,7 +26,7 @@ class Guess:
 
     @property
     def length(self) -> int:
-        """The most characters of a value."""
+        """The most bytes of a value."""
         return self._longest
 
     @property
@@ -39,7 +39,7 @@ class Guess:
         if values.null_count == len(values):
             return
         self._seen = True
-        self._longest = max(self._longest, pc.max(pc.utf8_length(values)).as_py())
+        self._longest = max(self._longest, pc.max(pc.binary_length(values)).as_py())
         self._ascii = self._ascii and pc.all(pc.string_is_ascii(values)).as_py()
         while not _are(values, self._kinds[0]):
             self._kinds.pop(0)
