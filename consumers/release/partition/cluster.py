@@ -6,6 +6,7 @@ lock, so that processes of their own would cost start-up and memory and bring no
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -97,6 +98,8 @@ def open_workers(scheduler: str | None = None, count: int | None = None) -> Iter
     import dask
     from distributed import Client, LocalCluster
 
+    # A task that fails raises its error here; Dask would print its traceback besides.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL if scheduler is None else logging.ERROR)
     with ExitStack() as stack:
         if scheduler is None:
             count = count or len(os.sched_getaffinity(0))

@@ -118,6 +118,9 @@ def _plain(field: pa.Field, array: pa.Array) -> pa.Array:
     try:
         if pa.types.is_dictionary(kind):
             return _plain(field, array.dictionary_decode())
+        if pa.types.is_timestamp(kind) and kind.tz:
+            # An instant in UTC, as Arrow keeps it; MySQL's times have no zone.
+            array = pc.cast(array, pa.timestamp(kind.unit))
         return pc.cast(array, _target(kind))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
         text = f"column {field.name} is of type {kind}, which no field of a chunk file can have"
