@@ -73,12 +73,16 @@ async def test_an_abort_waits_for_the_file_that_is_being_loaded(caller: Caller, 
     await caller.database()
     transaction = await caller.begin()
     at = (await caller.place(transaction, CHUNK))[CHUNK]
-    caller.double.troubles.contribution_delay_s = 0.2
+    caller.double.troubles.contribution_delay_s = 60.0
     loading = (await caller.load(at, transaction, rows_file(tmp_path, 4), wait=False))["contrib"]["id"]
     queued = [
         (await caller.load(at, transaction, rows_file(tmp_path, 4), wait=False))["contrib"]["id"] for _ in range(3)
     ]
-    assert (await caller.end(transaction, abort=True))["success"]
+    ending = asyncio.create_task(caller.end(transaction, abort=True))
+    while (await caller.state(transaction))["state"] != "IS_ABORTING":
+        await asyncio.sleep(0.005)
+    caller.double.troubles.contribution_delay_s = 0.0
+    assert (await ending)["success"]
     assert await until_done(caller, at, loading) == "FINISHED"
     assert await until_done(caller, at, queued[-1]) == "START_FAILED"
     assert caller.double.rows("dr1") == []
@@ -164,13 +168,14 @@ async def test_so_many_files_of_a_database_are_loaded_at_once(
     await caller.ask("PUT", "controller", "ingest/config", database="dr1", ASYNC_PROC_LIMIT=limit)
     transaction = await caller.begin()
     at = (await caller.place(transaction, CHUNK))[CHUNK]
-    caller.double.troubles.contribution_delay_s = 0.1
+    caller.double.troubles.contribution_delay_s = 60.0
     numbers = [
         (await caller.load(at, transaction, rows_file(tmp_path, 1), wait=False))["contrib"]["id"] for _ in range(4)
     ]
     told = [await caller.status(at, number) for number in numbers]
     assert {each["status"] for each in told} == {"IN_PROGRESS"}
     assert sum(each["start_time"] > 0 for each in told) == begun
+    caller.double.troubles.contribution_delay_s = 0.0
     assert [await until_done(caller, at, number) for number in numbers] == ["FINISHED"] * 4
 
 
@@ -179,7 +184,7 @@ async def test_what_waits_can_be_cancelled_and_what_runs_is_left_alone(caller: C
     await caller.ask("PUT", "controller", "ingest/config", database="dr1", ASYNC_PROC_LIMIT=1)
     transaction = await caller.begin()
     at = (await caller.place(transaction, CHUNK))[CHUNK]
-    caller.double.troubles.contribution_delay_s = 0.1
+    caller.double.troubles.contribution_delay_s = 60.0
     runs, waits, more = [
         (await caller.load(at, transaction, rows_file(tmp_path, 2), wait=False))["contrib"]["id"] for _ in range(3)
     ]
@@ -190,6 +195,7 @@ async def test_what_waits_can_be_cancelled_and_what_runs_is_left_alone(caller: C
         (waits, "CANCELLED"),
         (more, "CANCELLED"),
     ]
+    caller.double.troubles.contribution_delay_s = 0.0
     assert await until_done(caller, at, runs) == "FINISHED"
     assert caller.double.count("dr1", "Object") == 2
 
@@ -210,6 +216,22 @@ async def test_reading_is_tried_again_as_often_as_is_allowed_and_then_by_hand(ca
     assert (await caller.ask("PUT", at, f"ingest/file/{number}"))["contrib"]["status"] == "FINISHED"
     assert "no retry is allowed" in (await caller.ask("PUT", at, f"ingest/file/{number}"))["error"]
     assert caller.double.count("dr1", "Object") == 4
+
+
+async def test_a_database_may_be_deleted_while_a_file_is_loaded(caller: Caller, tmp_path: Path) -> None:
+    await caller.database()
+    transaction = await caller.begin()
+    at = (await caller.place(transaction, CHUNK))[CHUNK]
+    caller.double.troubles.contribution_delay_s = 60.0
+    loading = asyncio.create_task(caller.load(at, transaction, rows_file(tmp_path, 2)))
+    while not caller.double.memory.contributions:
+        await asyncio.sleep(0.005)
+    assert (await caller.ask("DELETE", "controller", "ingest/database/dr1"))["success"]
+    caller.double.troubles.contribution_delay_s = 0.0
+    assert "errno: 1146" in (await loading)["error"]
+    assert not caller.double.memory.contributions
+    await caller.database()
+    assert await caller.begin() == transaction + 1 and caller.double.rows("dr1") == []
 
 
 async def test_a_file_of_a_server_that_is_not_there_cannot_be_read(caller: Caller) -> None:

@@ -91,9 +91,11 @@ async def test_after_a_crash_what_waited_goes_on_and_what_was_being_loaded_has_f
     # The tables are held, so that the file is being loaded when the double dies.
     held = double.database_of(at, "dr1")
     loading = asyncio.create_task(
-        asyncio.to_thread(double.sql, f"SELECT SLEEP(0.8), MAX(id) FROM `{held}`.`Object_{CHUNK}`")
+        asyncio.to_thread(double.sql, f"SELECT SLEEP(30), MAX(id) FROM `{held}`.`Object_{CHUNK}`")
     )
-    await asyncio.sleep(0.1)
+    asleep = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%' AND info LIKE '%{}%'"
+    while not double.sql(asleep.format(held)):
+        await asyncio.sleep(0.005)
     numbers = [
         (await caller.load(at, transaction, rows_file(tmp_path, 2, first=10 * each), wait=False))["contrib"]["id"]
         for each in (1, 2)

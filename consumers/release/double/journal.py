@@ -69,7 +69,9 @@ class Memory:
         return [self.contributions[number] for number in self.of_transaction[transaction]]
 
     def keep(self, thing: Database | Transaction | Contribution) -> None:
-        """Write down what a database, transaction or contribution is now."""
+        """Write down what a database, transaction or contribution is now; what was deleted meanwhile stays so."""
+        if isinstance(thing, Contribution) and thing.transaction_id not in self.transactions:
+            return
         self._take(thing)
         self._write({"kind": type(thing).__name__, "ids": self._ids, "value": thing.to_json()})
 

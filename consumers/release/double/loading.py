@@ -26,6 +26,7 @@ NEWLINE, BACKSLASH = 10, 92
 ESCAPED_NEWLINE = re.compile(rb"(?<!\\)(?:\\\\)*\\\n")
 # What errno held when Qserv looked at it after a failure that was none of the system's.
 LEFT_OVER_ERRNO = 11
+NO_SUCH_TABLE = 1146
 HTTP_FAILED = " error: 'HTTP response code said error (on HTTP error codes 400 or greater)', errnum: 22"
 UNREACHABLE = " error: 'Couldn't connect to server', errnum: 7"
 
@@ -131,8 +132,7 @@ class Loading:
             return
         self._loading[transaction] += 1
         try:
-            if self._core.troubles.contribution_delay_s:
-                await asyncio.sleep(self._core.troubles.contribution_delay_s)
+            await self._core.troubles.delay(self._core.clock)
             read = await self._read(contribution, path)
             if read is not None:
                 contribution.loading = True
@@ -250,8 +250,10 @@ class Loading:
         self._core.memory.keep(contribution)
 
     def _loaded(self, contribution: Contribution, path: Path) -> Loaded:
-        database = self._core.memory.databases[contribution.database]
-        table = database.tables[contribution.table]
+        database = self._core.memory.databases.get(contribution.database)
+        table = database.tables.get(contribution.table) if database else None
+        if database is None or table is None:
+            raise LoadRefused(NO_SUCH_TABLE, f"Table '{contribution.database}.{contribution.table}' doesn't exist")
         tables = self._core.workers[contribution.worker]
         if table.is_partitioned:
             tables.prepare(database, contribution.chunk, contribution.transaction_id)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from stream.clock import Clock
+
 
 @dataclass(slots=True)
 class _Loss:
@@ -23,14 +25,14 @@ class Troubles:
     Attributes
     ----------
     contribution_delay_s
-        So long a contribution waits before its file is read, in state ``IN_PROGRESS``.
+        So long a contribution waits before its file is read, in state ``IN_PROGRESS``; what waits goes on when this is
+        made less.
     """
 
     contribution_delay_s: float = 0.0
     _losses: list[_Loss] = field(default_factory=list)
     _reads: int = 0
     _hanging: bool = False
-    _released: asyncio.Event | None = None
 
     def lose_answers(self, count: int = 1, *, method: str = "", path: str = "", service: str = "") -> None:
         """The next `count` calls of this method and path (its beginning) are done, and their answers are lost.
@@ -51,12 +53,11 @@ class Troubles:
     @contextmanager
     def hang_publish(self) -> Iterator[None]:
         """Inside, a call that publishes does so and then gives no answer; it ends with the block."""
-        self._hanging, self._released = True, asyncio.Event()
+        self._hanging = True
         try:
             yield
         finally:
             self._hanging = False
-            self._released.set()
 
     def loses(self, service: str, method: str, path: str) -> bool:
         """Whether the answer of this call is to be lost; counts it."""
@@ -74,7 +75,14 @@ class Troubles:
             return True
         return False
 
+    async def delay(self, clock: Clock) -> None:
+        """Wait as long as a contribution is to wait."""
+        begun = clock.monotonic()
+        while clock.monotonic() - begun < self.contribution_delay_s:
+            await asyncio.sleep(0.01)
+
     async def publish_hangs(self) -> None:
         """Wait for the end of `hang_publish` where it is on."""
-        if self._hanging and self._released is not None:
-            await self._released.wait()
+        # Looked at again and again, since the block may end in another thread.
+        while self._hanging:
+            await asyncio.sleep(0.01)
