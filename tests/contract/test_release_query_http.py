@@ -140,6 +140,15 @@ def test_a_result_that_cannot_be_read_is_deleted_all_the_same(service: QservHttp
     assert service.kept == []
 
 
+def test_a_result_that_stays_at_the_service_is_told_and_the_answer_is_given(
+    service: QservHttp, qserv: Qserv, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.lose = {"DELETE /query-async/result": 1}
+    assert qserv.query("SELECT 7 AS n")["n"].to_pylist() == [7]
+    assert len(service.kept) == 1
+    assert [record.levelname for record in caplog.records if "query_not_forgotten" in str(record.msg)] == ["WARNING"]
+
+
 def test_a_lost_look_is_looked_again_and_many_give_the_query_up(service: QservHttp) -> None:
     service.lose = {"/query-async/status": 4}
     frontend = HttpFrontend(Address.of(service.url(DATABASE)), pause=lambda seconds: None)

@@ -48,7 +48,7 @@ class QservHttp:
     becomes
         State and words that the next queries get instead of their own.
     lose
-        So many requests whose path begins with the key are answered 503 before others are served again.
+        So many requests that begin with the key (a path, or a method and a path) are answered 503, then no more.
     """
 
     mariadb: LocalMariadb
@@ -82,7 +82,7 @@ class QservHttp:
         """Any request."""
         self.asked.append(f"{request.method} {request.path}")
         for begin, left in self.lose.items():
-            if request.path.startswith(begin) and left:
+            if (f"{request.method} {request.path}".startswith(begin) or request.path.startswith(begin)) and left:
                 self.lose[begin] -= 1
                 return web.Response(status=503, text="<html>no</html>")
         login = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()

@@ -99,15 +99,14 @@ class HttpFrontend:
 
     def _fetch(self, sql: str) -> Any:
         number = self._submit(sql)
-        ended = False
+        status = None
         try:
             status = self._wait(number)
-            ended = True
             _require_completed(status, self._where)
             return self._call("GET", f"/query-async/result/{number}")
         finally:
             # Whatever ends it, an interrupt of the caller among them.
-            self._forget(number, ended)
+            self._forget(number, status)
 
     def _submit(self, sql: str) -> int:
         body: dict[str, object] = {"query": sql}
@@ -141,13 +140,14 @@ class HttpFrontend:
         chunks, done = (int(found.get(name) or 0) for name in ("totalChunks", "completedChunks"))
         return Status(number, found["status"], chunks, done, str(found.get("error") or ""))
 
-    def _forget(self, number: int, ended: bool) -> None:
+    def _forget(self, number: int, status: Status | None) -> None:
         """Cancel the query where it may still run, and delete its result; a failure of this hides no other error."""
-        for path in ([] if ended else [f"/query-async/{number}"]) + [f"/query-async/result/{number}"]:
+        say = _log.warning if status and status.state == "COMPLETED" else _log.info
+        for path in ([] if status else [f"/query-async/{number}"]) + [f"/query-async/result/{number}"]:
             try:
                 self._call("DELETE", path)
             except SkyburstError as error:
-                _log.info("query_not_forgotten", query=number, path=path, error=error)
+                say("query_not_forgotten", query=number, path=path, error=error)
 
     def _call(self, method: Literal["GET", "POST", "DELETE"], path: str, body: dict[str, object] | None = None) -> Any:
         if self._version is None:
