@@ -91,7 +91,7 @@ def test_the_tables_of_case02_are_taken_from_qservs_json(run: Run, qserv: Path, 
 def test_csv_is_described_with_the_names_told(run: Run, qserv: Path) -> None:
     told = run(
         qserv / "case02_test101/input/Filter.csv", "--table", "Filter", "--role", "regular", "--database", "x",
-        "--delimiter", r"\t", "--columns", "filterId,filterName,photClam,photBW", "--json",
+        "--csv-delimiter", "tab", "--csv-columns", "filterId,filterName,photClam,photBW", "--json",
     )  # fmt: skip
     (table,) = json.loads(told.stdout)
     types = {each["column"]: each["type"] for each in table["columns"]}
@@ -144,6 +144,7 @@ def test_what_is_refused_leaves_the_file_as_it_was(run: Run, tmp_path: Path) -> 
         (("--table", "T", "--director", "Object", "--director-key", "id", "--database", "x", "--into", "new.yaml"),
          "unknown_table"),
         (("--table", "T", *SKY, "--hdu", "0"), ""),
+        (("--table", "T", *SKY, "--csv-quote", "two"), ""),
     ],
 )  # fmt: skip
 def test_wrong_use_is_refused(

@@ -39,12 +39,20 @@ COLUMNS = ("column", "type", "null", "unit", "catalogue", "description")
 @click.option("--drop", multiple=True, help="Pattern (*, ?) of columns to leave out; may be said more than once.")
 @click.option("--replace", "replacing", is_flag=True, help="Take the place of a table of that name.")
 @click.option("--hdu", type=click.IntRange(1), help="The HDU of FITS files that has the table.  [default: the first]")
-@click.option("--delimiter", help="Between fields of CSV.  [default: a comma; a tab for .tsv]")
-@click.option("--columns", "names", help="Names of the columns of CSV without a first line of them, with commas.")
-@click.option("--quote", help="Around fields of CSV; empty for none.")
-@click.option("--escape", help="Before a character of CSV that stands for itself.")
-@click.option("--null", multiple=True, help="What stands for a missing value in CSV; may be said more than once.")
-@click.option("--sample", type=click.IntRange(1), help="Rows by which types of CSV are found out.  [default: all]")
+@click.option(
+    "--csv-delimiter",
+    "delimiter",
+    help="Between fields of CSV: tab, comma, or another character.  [default: a comma; a tab for .tsv]",
+)
+@click.option("--csv-columns", "names", help="Names of the columns of CSV without a first line of them, with commas.")
+@click.option("--csv-quote", "quote", help="Around fields of CSV, or none.")
+@click.option(
+    "--csv-escape", "escape", help="Before a character of CSV that stands for itself: backslash, none, or another."
+)
+@click.option("--csv-null", "null", multiple=True, help="A spelling of NULL in CSV; may be said more than once.")
+@click.option(
+    "--csv-sample", "sample", type=click.IntRange(1), help="Rows by which types of CSV are found out.  [default: all]"
+)
 @json_option
 def command(
     files: tuple[Path, ...],
@@ -126,13 +134,20 @@ def _csv_form(
 ) -> CsvForm:
     usual = csv_form(path)
     return CsvForm(
-        delimiter=usual.delimiter if delimiter is None else delimiter.replace("\\t", "\t"),
-        quote=usual.quote if quote is None else quote,
-        escape=usual.escape if escape is None else escape,
+        delimiter=usual.delimiter if delimiter is None else _character(delimiter),
+        quote=usual.quote if quote is None else _character(quote),
+        escape=usual.escape if escape is None else _character(escape),
         names=tuple(name.strip() for name in names.split(",")) if names else (),
         nulls=tuple(null) or usual.nulls,
         sample=sample,
     )
+
+
+def _character(word: str) -> str:
+    found = {"tab": "\t", r"\t": "\t", "comma": ",", "backslash": "\\", "none": ""}.get(word, word)
+    if len(found) > 1:
+        raise click.BadParameter(f"{word!r} is not one character, tab, comma, backslash or none")
+    return found
 
 
 def _of_catalogues(files: Sequence[Path], wish: Wish, hdu: int | None, csv: CsvForm) -> Described:
