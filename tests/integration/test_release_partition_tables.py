@@ -278,8 +278,6 @@ def test_an_empty_catalogue_is_a_table_without_files(tmp_path: Path, workers: Wo
     (tmp_path / "none.csv").write_text("")
     empty = pa.schema([("objectId", pa.int64()), ("ra", pa.float64()), ("dec", pa.float64()), ("flux", pa.float64())])
     file = write(empty.append(pa.field("name", pa.string())).empty_table(), tmp_path / "e.parquet")
-        empty.cast(pa.schema({**{f.name: f.type for f in empty.schema}, "name": pa.string()})), tmp_path / "e.parquet"
-    )
     manifest: Manifest = cut_up(OBJECT, [tmp_path / "none.csv", file], tmp_path, workers, layout=LAYOUT).manifest
     assert (manifest.rows, manifest.files) == (0, ())
     assert lines_of(tmp_path / "Object/rejects.csv") == Counter([b"reason,file,row,fields"])

@@ -30,7 +30,7 @@ class Workers:
 
         The first that fails ends it: none is begun any more, those that run are waited for, and its error is raised.
         """
-        from distributed import as_completed
+        from distributed import as_completed, wait
 
         waiting = iter(enumerate(calls))
         running: dict[Any, int] = {}
@@ -52,18 +52,9 @@ class Workers:
                 begin()
                 yield number, result
         finally:
-            self._end(list(running))
-
-    def _end(self, futures: list[Any]) -> None:
-        """Take back what has not begun, and wait for what has."""
-        from distributed import wait
-
-        for future in futures:
-            if future.status == "pending":
-                future.cancel()
-        left = [future for future in futures if not future.cancelled()]
-        if left:
-            wait(left)  # type: ignore[no-untyped-call]
+            # Taking back what a worker has begun would leave it at work, unseen, when the folder is given free.
+            if running:
+                wait(list(running))  # type: ignore[no-untyped-call]
 
 
 def _result(future: Any) -> Any:
@@ -80,7 +71,7 @@ def _result(future: Any) -> Any:
 
 
 @contextmanager
-def open_workers(scheduler: str | None = None, count: int | None = None) -> Iterator[Workers]:
+def open_workers(scheduler: str | None = None, count: int | None = None, patience_s: float = 10.0) -> Iterator[Workers]:
     """Workers to run functions on.
 
     Parameters
@@ -89,6 +80,8 @@ def open_workers(scheduler: str | None = None, count: int | None = None) -> Iter
         Address of a Dask scheduler, ``tcp://host:8786``; a local cluster where None.
     count
         Workers of the local cluster; one a core where None.
+    patience_s
+        How long a scheduler is waited for.
 
     Raises
     ------
@@ -116,7 +109,7 @@ def open_workers(scheduler: str | None = None, count: int | None = None) -> Iter
             yield Workers(client, count)
             return
         try:
-            client = stack.enter_context(Client(scheduler, timeout=10))  # type: ignore[no-untyped-call]
+            client = stack.enter_context(Client(scheduler, timeout=patience_s))  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError, ValueError) as error:
             text = f"no Dask scheduler answers at {scheduler} ({error})"
             raise Transient("scheduler_unreachable", text, "start it, or leave --scheduler out") from error
