@@ -65,18 +65,21 @@ class ReleaseStory:
         """Kill a loader after so long; whether it still ran."""
         loader = self.load(**more)
         time.sleep(seconds)  # what is tested is that it may be any instant
-        running = loader.code is None
+        return self.kill(loader)
+
+    def kill(self, loader: Forked) -> bool:
+        """Kill a loader; whether it still ran."""
         loader.send(signal.SIGKILL)
         assert wait_until(lambda: loader.code is not None, LONG_S)
         killed = loader.code == -signal.SIGKILL
         assert killed or loader.code == 0, loader.said
         self.kills["random"] += killed
-        return running and killed
+        return killed
 
-    def finish(self) -> None:
+    def finish(self, **more: str) -> None:
         """Load what is left, publish, and verify: nothing is missing, and nothing doubled."""
         for verb in ("load", "publish", "verify"):
-            done = self.start(["release", verb, str(self.folder)], "stream.cli.group")
+            done = self.start(["release", verb, str(self.folder)], "stream.cli.group", **more)
             assert done.wait(LONG_S) == 0, done.said
         self.count()
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from consumers.release.load.patience import patient
 from consumers.release.load.plan import Plan, PlannedTransaction
 from consumers.release.load.records import State, forget, planned_of, take_in
 from consumers.release.load.tables import METADATA, loads, retired, sent, steps, transactions
@@ -98,27 +99,40 @@ class Ledger:
         Who this loader is; no two alike.
     lease_s
         How long a transaction is held without a sign of life.
+    patience_s
+        How long a database that is away is waited for.
     clock
         Of leases on SQLite; on MariaDB the server's counts.
     """
 
-    def __init__(self, engine: AsyncEngine, holder: str, lease_s: float, clock: Clock | None = None) -> None:
-        self.holder, self.lease_s = holder, lease_s
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        holder: str,
+        lease_s: float,
+        *,
+        patience_s: float = 300.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.holder, self.lease_s, self.patience_s = holder, lease_s, patience_s
+        self.clock = clock or SystemClock()
         self._engine = engine
-        self._clock = clock or SystemClock()
 
+    @patient
     async def make(self) -> None:
         """Make the tables where they are not."""
         async with self._engine.begin() as connection:
             for each in METADATA.sorted_tables:
                 await connection.execute(sa.schema.CreateTable(each, if_not_exists=True))
 
+    @patient
     async def empty(self) -> None:
         """Forget everything."""
         async with self._engine.begin() as connection:
             for each in METADATA.sorted_tables:
                 await connection.execute(sa.delete(each))
 
+    @patient
     async def prepare(self, plan: Plan) -> str:
         """Make the tables where they are not, and take the plan in; returns the load's name.
 
@@ -142,7 +156,7 @@ class Ledger:
                 text = f"the ledger is that of database {row.database_name}, not of {name}"
                 raise Wrong("release_other", text, "name another with --release-ledger")
             for ordinal, table in enumerate(plan.release.tables.values()):
-                await take_in(connection, plan, table.table.name, table.digest, ordinal, self._clock.now())
+                await take_in(connection, plan, table.table.name, table.digest, ordinal, self.clock.now())
         return str(row.load)
 
     async def _begin(self, database: str) -> None:
@@ -151,11 +165,13 @@ class Ledger:
             async with self._engine.begin() as connection:
                 await connection.execute(sa.insert(loads).values(values))
 
+    @patient
     async def name(self) -> str:
         """The load's name, empty where nothing was planned."""
         async with self._engine.begin() as connection:
             return str(await connection.scalar(sa.select(loads.c.load)) or "")
 
+    @patient
     async def take(self, among: Sequence[str] | None = None) -> Held | None:
         """Take a transaction that nobody holds and that is not over, the first in order; None where there is none."""
         async with self._engine.begin() as connection:
@@ -174,6 +190,7 @@ class Ledger:
             planned = await planned_of(connection, row)
         return Held(planned, epoch, State(row.state), row.attempt, row.token, row.transaction_id)
 
+    @patient
     async def keep(self, held: Iterable[Held]) -> Sequence[Held]:
         """Lengthen the leases; returns those that are lost: another has taken them, or their time was over."""
         lost = []
@@ -186,18 +203,21 @@ class Ledger:
                     lost.append(each)
         return lost
 
+    @patient
     async def let_go(self, held: Held) -> None:
         """Hold it no longer, whatever state it is in."""
         mine = (transactions.c.key == held.planned.key, transactions.c.epoch == held.epoch)
         async with self._engine.begin() as connection:
             await connection.execute(sa.update(transactions).where(*mine).values(lease_until=0.0, holder=""))
 
+    @patient
     async def let_go_all(self) -> None:
         """Hold nothing any longer, not even what was taken without the loader's hearing of it."""
         mine = sa.update(transactions).where(transactions.c.holder == self.holder)
         async with self._engine.begin() as connection:
             await connection.execute(mine.values(lease_until=0.0, holder=""))
 
+    @patient
     async def attempt(self, held: Held) -> Held:
         """Write that a transaction is about to be started, under a token of its own."""
         token = secrets.token_hex(16)
@@ -205,21 +225,25 @@ class Ledger:
         await self._write(held, State.STARTING, values)
         return Held(held.planned, held.epoch, State.STARTING, held.attempt + 1, token, None)
 
+    @patient
     async def loading(self, held: Held, transaction: int) -> Held:
         """Write that it was started, under which id."""
         await self._write(held, State.LOADING, {"transaction_id": transaction})
         return Held(held.planned, held.epoch, State.LOADING, held.attempt, held.token, transaction)
 
+    @patient
     async def write(self, held: Held, state: State, *, code: str = "", error: str = "") -> Held:
         """Write another state."""
         await self._write(held, state, {"code": code, "error": error})
         return Held(held.planned, held.epoch, state, held.attempt, held.token, held.transaction)
 
+    @patient
     async def adopt(self, held: Held, transaction: int) -> None:
         """Write that a transaction which another ledger committed is this one's."""
         await self._write(held, State.COMMITTED, {"transaction_id": transaction})
         await self.let_go(held)
 
+    @patient
     async def sending(self, held: Held, several: Sequence[Sent]) -> None:
         """Write that these are about to be handed to their workers."""
         rows = [
@@ -230,8 +254,13 @@ class Ledger:
             del row["contribution"]
         async with self._engine.begin() as connection:
             await self._fence(connection, held)
+            # They may be there, where this was written and the answer to its commit was lost.
+            ours = (sent.c.key == held.planned.key, sent.c.attempt == held.attempt, sent.c.contribution_id.is_(None))
+            again = sa.delete(sent).where(*ours, sent.c.ordinal.in_([each.ordinal for each in several]))
+            await connection.execute(again)
             await connection.execute(sa.insert(sent), rows)
 
+    @patient
     async def took(self, held: Held, several: Iterable[Sent]) -> None:
         """Write under which ids the workers took them."""
         changed = sa.update(sent).where(
@@ -249,6 +278,7 @@ class Ledger:
         async with self._engine.begin() as connection:
             await connection.execute(changed.values(contribution_id=sa.bindparam("contribution_id")), rows)
 
+    @patient
     async def sent(self, held: Held) -> Sequence[Sent]:
         """What was, or was about to be, handed to workers in this attempt."""
         mine = (sent.c.key == held.planned.key, sent.c.attempt == held.attempt)
@@ -256,6 +286,7 @@ class Ledger:
             rows = await connection.execute(sa.select(sent).where(*mine))
             return [Sent(row.ordinal, row.worker, row.worker_url, row.url, row.contribution_id) for row in rows]
 
+    @patient
     async def committed(self, key: str) -> tuple[PlannedTransaction, Sequence[Sent]]:
         """What a transaction holds, and what was sent in its last attempt."""
         async with self._engine.begin() as connection:
@@ -264,6 +295,7 @@ class Ledger:
         held = Held(planned, row.epoch, State(row.state), row.attempt, row.token, row.transaction_id)
         return planned, await self.sent(held)
 
+    @patient
     async def again(self) -> int:
         """Let transactions that failed be tried again; how many."""
         async with self._engine.begin() as connection:
@@ -271,6 +303,7 @@ class Ledger:
             done = await connection.execute(failed.values(state=State.PLANNED, code="", error=""))
             return int(done.rowcount)
 
+    @patient
     async def standings(self) -> Sequence[Standing]:
         """All transactions, in order of loading."""
         async with self._engine.begin() as connection:
@@ -294,26 +327,30 @@ class Ledger:
             for row in rows
         ]
 
+    @patient
     async def step(self, name: str, state: str, detail: str = "") -> None:
         """Write how far a step of publication is."""
-        values = {"state": state, "detail": detail, "changed": self._clock.now()}
+        values = {"state": state, "detail": detail, "changed": self.clock.now()}
         async with self._engine.begin() as connection:
             done = await connection.execute(sa.update(steps).where(steps.c.name == name).values(values))
             if done.rowcount == 0:
                 await connection.execute(sa.insert(steps).values(name=name, **values))
 
+    @patient
     async def steps(self) -> Mapping[str, str]:
         """The state of each step that was begun."""
         async with self._engine.begin() as connection:
             rows = await connection.execute(sa.select(steps.c.name, steps.c.state))
             return {row.name: row.state for row in rows}
 
+    @patient
     async def forget_steps(self) -> None:
         """As if nothing had been published; what is taken away at the moment is not forgotten."""
         kept = sa.or_(steps.c.name == "delete", steps.c.name.like("replace:%"))
         async with self._engine.begin() as connection:
             await connection.execute(sa.delete(steps).where(sa.not_(kept)))
 
+    @patient
     async def retire(self, table: str) -> None:
         """Forget a table that is no longer in Qserv, but for the ids of its transactions."""
         async with self._engine.begin() as connection:
@@ -323,6 +360,7 @@ class Ledger:
             await connection.execute(sa.insert(retired).from_select(["transaction_id", "table_name"], done))
             await forget(connection, table)
 
+    @patient
     async def retired(self) -> frozenset[int]:
         """Transactions that were committed and whose table was deleted since."""
         async with self._engine.begin() as connection:
@@ -351,7 +389,7 @@ class Ledger:
 
     async def _now(self, connection: AsyncConnection) -> float:
         if self._engine.dialect.name == "sqlite":
-            return self._clock.now()
+            return self.clock.now()
         return float(await connection.scalar(sa.text("SELECT UNIX_TIMESTAMP(NOW(6))")))
 
 

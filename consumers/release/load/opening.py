@@ -85,7 +85,7 @@ async def opened(
             release=release,
             controller=Controller(wire, settings.need("qserv")),
             wire=wire,
-            ledger=Ledger(engine, holder, settings.release_lease_s),
+            ledger=Ledger(engine, holder, settings.release_lease_s, patience_s=settings.release_unreachable_s),
             files=Files.of(release.folder, settings.release_url),
             limits=limits(settings),
             progress=progress or Silent(),
