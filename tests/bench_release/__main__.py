@@ -21,6 +21,8 @@ from tests.bench_release import report
 from tests.bench_release.part import Part, Run
 
 PARTS = ("partition", "load")
+BUSY = 1.0
+"""A load average from which on something else takes part in what is measured."""
 
 
 def main() -> int:
@@ -35,6 +37,8 @@ def main() -> int:
         facts = {"machine": machine(), "versions": _versions(folder)}
         for name, said in facts.items():
             print(f"{name}: " + "; ".join(f"{key} {value}" for key, value in said.items()), flush=True)
+        if os.getloadavg()[0] > BUSY:
+            print("the machine is busy with something else: these figures say little", flush=True)
         started = time.monotonic()
         parts: dict[str, Part] = {}
         for name in chosen:
