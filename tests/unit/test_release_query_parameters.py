@@ -103,6 +103,8 @@ def test_queries_are_as_simple_as_qserv_needs_them() -> None:
     assert template("cone").sql(RELEASE, CONE | {"columns": "odd`name", "limit": "3"}) == (
         "SELECT `odd``name` FROM `Object` WHERE qserv_areaspec_circle(1.0, 2.0, 0.5) LIMIT 3"
     )
+    small = template("cone").sql(RELEASE, CONE | {"ra": "1e-7", "dec": -1e-05, "radius": "2e-3"})
+    assert small.endswith("qserv_areaspec_circle(0.0000001, -0.00001, 0.002)")
     assert template("light-curve").sql(RELEASE, {"table": "Source", "id": -7, "columns": "sourceId"}) == (
         "SELECT `midpointMjdTai`, `sourceId` FROM `Source` WHERE `id` = -7 ORDER BY `midpointMjdTai`"
     )

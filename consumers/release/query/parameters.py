@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
+import numpy as np
+
 from consumers.release.table import CHUNK, FLAGS, SUB_CHUNK, Database, Role, Table
 from stream.errors import Wrong
 
@@ -116,7 +118,8 @@ class Asked:
             return self._refuse(name, text, "it is a number")
         if not (math.isfinite(value) and parameter.least <= value <= parameter.most):
             return self._refuse(name, text, f"it lies between {parameter.least:g} and {parameter.most:g}")
-        return repr(value)
+        # Without an exponent, which not every place of Qserv's grammar may take.
+        return np.format_float_positional(value, trim="0")
 
     def whole(self, name: str) -> str:
         """The whole number of the parameter `name`, as SQL; empty where it may be and is."""
