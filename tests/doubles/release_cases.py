@@ -36,7 +36,8 @@ class Quiet:
 
 
 def column(name: str, datatype: str = "double") -> Column:
-    return Column(name, name, datatype, {"long": "BIGINT", "double": "DOUBLE"}.get(datatype, "VARCHAR(255)"))
+    mysql = {"long": "BIGINT", "double": "DOUBLE"}.get(datatype, "VARCHAR(255)")
+    return Column(name, name, datatype, mysql, 255 if datatype == "string" else None)
 
 
 def case_table(folder: Path, name: str) -> Table:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consumers.release.partition.csv_borders import borders
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.csv_lines import Records, find_records, write_records
-from consumers.release.partition.writing import Places
+from consumers.release.partition.writing import Places, Scratch
 
 DIALECTS = [
     CsvDialect(",", '"', "\\"),
@@ -50,7 +50,7 @@ def written(field: bytes, dialect: CsvDialect) -> bytes:
 def lines_of(records: Records, dialect: CsvDialect, numbers: bool = False) -> list[list[bytes | None]]:
     count = len(records.starts)
     places = Places(np.arange(count), np.full(count, 3, np.int32), np.full(count, 4, np.int32))
-    lines = write_records(records, places, dialect, np.arange(3), np.full(3, numbers))
+    lines = write_records(records, places, dialect, np.arange(3), np.full(3, numbers), Scratch())
     return [line[:3] for line in fields_of(lines.data.tobytes(), dialect.target)]
 
 
@@ -80,7 +80,7 @@ def test_fields_that_need_no_change_pass_as_the_bytes_given(rows: list[list[byte
     data = b"".join(b",".join(row) + b"\n" for row in rows)
     records, dialect = found(data, DIALECTS[0]), DIALECTS[0]
     places = Places(np.arange(len(rows)), np.full(len(rows), 12, np.int32), np.full(len(rows), 5, np.int32))
-    lines = write_records(records, places, dialect, np.arange(3), np.zeros(3, bool))
+    lines = write_records(records, places, dialect, np.arange(3), np.zeros(3, bool), Scratch())
     assert lines.data.tobytes() == data.replace(b"\n", b",12,5\n")
 
 

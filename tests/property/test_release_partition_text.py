@@ -13,7 +13,7 @@ from doubles.load_data import fields_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumers.release.partition.writing import Places, write_rows
+from consumers.release.partition.writing import Places, Scratch, write_rows
 
 
 def texts(values: list[Any], kind: pa.DataType, delimiter: str = ",") -> list[bytes | None]:
@@ -22,7 +22,7 @@ def texts(values: list[Any], kind: pa.DataType, delimiter: str = ",") -> list[by
     batch = pa.RecordBatch.from_arrays([array, array], names=["a", "b"])
     count = len(values)
     places = Places(np.arange(count), np.full(count, 7, np.int32), np.full(count, 11, np.int32))
-    lines = write_rows(batch, places, delimiter)
+    lines = write_rows(batch, places, delimiter, Scratch())
     found = fields_of(lines.data.tobytes(), delimiter)
     assert len(found) == count and all(len(each) == 4 for each in found)
     assert all(each[0] == each[1] and each[2:] == [b"7", b"11"] for each in found)

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from consumers.release.partition import csv_lines
-from consumers.release.partition.columns import as_arrow, mask_of, nulls_of, values_of
+from consumers.release.partition.columns import as_arrow, as_texts, mask_of, nulls_of, values_of
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.csv_lines import Records
 from consumers.release.partition.placing import BAD_KEY, FIELDS, MISSING, NOT_A_NUMBER, Codes
 from consumers.release.partition.source import Piece
-from consumers.release.partition.writing import Ints, Lines, Places, write_rows
+from consumers.release.partition.writing import Ints, Lines, Places, Scratch, write_rows
 from consumers.release.table import Table
 from stream.errors import Wrong
 from stream.sky import Floats
 
-TEXT_BYTES = 16 << 20
+TEXT_BYTES = 28 << 20
 """Bytes of lines a batch, about: the memory of a worker is some times this."""
 _WIDTHS = {"boolean": 2, "byte": 4, "short": 6, "int": 10, "long": 18, "float": 12, "double": 19}
 
@@ -48,8 +48,8 @@ class Batch(Protocol):
     def shown(self, rows: Ints, names: Sequence[str]) -> list[str]:
         """Fields of some rows for whoever looks at what was rejected."""
 
-    def lines(self, places: Places) -> Lines:
-        """The rows as lines of a chunk file, in the order of the places."""
+    def lines(self, places: Places, scratch: Scratch) -> Lines:
+        """The rows as lines of a chunk file, in the order of the places; in memory of `scratch`."""
 
 
 def rows_of(table: Table) -> int:
@@ -90,8 +90,8 @@ class ArrowBatch:
         taken = [self._column(name).take(as_arrow(rows)).to_pylist() for name in names]
         return [" ".join(map(str, values)) for values in zip(*taken)] or [""] * len(rows)
 
-    def lines(self, places: Places) -> Lines:
-        return write_rows(self.batch, places, self.delimiter)
+    def lines(self, places: Places, scratch: Scratch) -> Lines:
+        return write_rows(self.batch, places, self.delimiter, scratch)
 
     def _column(self, name: str) -> pa.Array:
         return self.batch.column(self.names[name])
@@ -171,8 +171,10 @@ class CsvBatch:
             )
         return found
 
-    def lines(self, places: Places) -> Lines:
-        return csv_lines.write_records(self.records, places, self.dialect, self.fields.order, self.fields.numbers)
+    def lines(self, places: Places, scratch: Scratch) -> Lines:
+        return csv_lines.write_records(
+            self.records, places, self.dialect, self.fields.order, self.fields.numbers, scratch
+        )
 
     def _texts(self, name: str) -> tuple[pa.Array, NDArray[np.bool_]]:
         """The fields of a column without quotes, ``0`` where they are none, and where that is."""
@@ -190,7 +192,7 @@ class CsvBatch:
         texts = pa.Array.from_buffers(
             pa.large_string(), len(length), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(taken))]
         )
-        spelled = pa.array([*self.dialect.nulls, "", "NULL", "null", "None"], pa.large_string())
+        spelled = as_texts([*self.dialect.nulls, "", "NULL", "null", "None"])
         null = pc.is_in(texts, spelled)
         return pc.if_else(null, "0", texts), mask_of(null)
 

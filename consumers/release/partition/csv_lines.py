@@ -24,6 +24,7 @@ from consumers.release.partition.writing import (
     TAIL,
     Lines,
     Places,
+    Scratch,
     put_character,
     put_tail,
 )
@@ -260,7 +261,12 @@ def find_records(data: Bytes, dialect: CsvDialect, columns: int, wanted: Ints, *
 
 
 def write_records(
-    records: Records, places: Places, dialect: CsvDialect, order: Ints, numbers: NDArray[np.bool_]
+    records: Records,
+    places: Places,
+    dialect: CsvDialect,
+    order: Ints,
+    numbers: NDArray[np.bool_],
+    scratch: Scratch,
 ) -> Lines:
     """Records as lines, in the order of `places`.
 
@@ -273,7 +279,7 @@ def write_records(
     """
     lengths = records.ends - records.starts
     count, size = len(places.row), int(lengths[places.row].sum())
-    out = np.empty(2 * size + count * (TAIL + 3 * len(order)), np.uint8)
+    out = scratch.take("rows", 2 * size + count * (TAIL + 3 * len(order)))
     starts, body = np.empty(count + 1, np.int64), np.empty(count, np.int64)
     bounds = np.empty(2 * (int(order.max()) + 1), np.int64)
     end = FIELDS()(

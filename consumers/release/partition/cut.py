@@ -16,7 +16,7 @@ from consumers.release.partition.parts import Part, PartWriter, Summary
 from consumers.release.partition.placing import KEPT, REASONS, Codes, Placed
 from consumers.release.partition.source import Piece
 from consumers.release.partition.trouble import disk
-from consumers.release.partition.writing import copy_lines
+from consumers.release.partition.writing import Scratch, copy_lines
 from consumers.release.table import Role
 from stream.errors import Wrong
 from stream.overlap import Overlap
@@ -40,15 +40,15 @@ def cut(job: Job, piece: Piece) -> Summary:
     """
     source = job.sources[piece.source]
     _unchanged(job, piece)
-    placer = _Placer(job)
+    placer, scratch = _Placer(job), Scratch()
     with disk(f"table {job.table.name}, {source.name}"), PartWriter(part_of(job, piece.number), piece.source) as part:
         for batch in _batches(job, piece):
             why = batch.whole()
             placed, position = placer.place(batch, why)
-            lines = batch.lines(placed.main)
+            lines = batch.lines(placed.main, scratch)
             part.add(lines, placed.main, overlap=False)
             if len(placed.line):
-                copies = copy_lines(lines, placed.line, placed.overlap, job.delimiter)
+                copies = copy_lines(lines, placed.line, placed.overlap, job.delimiter, scratch)
                 part.add(copies, placed.overlap, overlap=True)
             if job.keeps_index:
                 part.add_ids(_ids(job, batch, placed, position, why))

@@ -52,14 +52,14 @@ def by_position(layout: Layout, overlap: Overlap | None, ra: Floats, dec: Floats
     rows = np.flatnonzero(why == KEPT)
     longitude, latitude = reduce_ra(ra[rows]), dec[rows]
     chunk, sub_chunk = layout.locate(longitude, latitude)
-    order = np.argsort(chunk, kind="stable")
+    order = by_chunk(chunk)
     main = Places(rows[order], chunk[order], sub_chunk[order])
     if overlap is None:
         return Placed(main, _none(), np.zeros(0, np.int64))
     near = overlap.find(longitude, latitude)
     line_of = np.empty(len(rows), np.int64)
     line_of[order] = np.arange(len(rows))
-    sorting = np.argsort(near.chunk, kind="stable")
+    sorting = by_chunk(near.chunk)
     row = near.row[sorting]
     return Placed(main, Places(rows[row], near.chunk[sorting], near.sub_chunk[sorting]), line_of[row])
 
@@ -109,6 +109,13 @@ def separation(left: Found, right: Found) -> Floats:
     half = np.sin((dec2 - dec1) / 2) ** 2 + np.cos(dec1) * np.cos(dec2) * np.sin((ra2 - ra1) / 2) ** 2
     angle: Floats = np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0))))
     return angle
+
+
+def by_chunk(chunk: Shorts) -> Ints:
+    """The stable order of chunks; near ones as numbers of 16 bits, which NumPy sorts some times faster."""
+    if len(chunk) and int(chunk.max()) - int(chunk.min()) < 1 << 16:
+        return np.argsort((chunk - chunk.min()).astype(np.uint16), kind="stable")
+    return np.argsort(chunk, kind="stable")
 
 
 def _mark(why: Codes, mask: NDArray[np.bool_], code: int) -> None:

@@ -84,13 +84,13 @@ def put_tail(out: int, p: int, chunk: int, sub_chunk: int, flags: int, delimiter
 
 @compiled
 def put_number(out: int, p: int, kind: int, data: int, row: int) -> int:
-    """Write a number of a column; where it ends."""
-    if kind == kinds.FLOAT64 or kind == kinds.FLOAT32:
-        value = double_at(data, row * 8) if kind == kinds.FLOAT64 else float_at(data, row * 4)
-        if not np.isfinite(value):
-            put_half(out, p, NULL)
-            return p + 2
-        return put_double(out, p, value) if kind == kinds.FLOAT64 else put_single(out, p, value)
+    """Write a number of a column that is no double; where it ends."""
+    if kind == kinds.FLOAT32:
+        value = float_at(data, row * 4)
+        if np.isfinite(value):
+            return put_single(out, p, value)
+        put_half(out, p, NULL)
+        return p + 2
     if kind == kinds.INT64:
         return put_integer(out, p, word_at(data, row * 8))
     if kind == kinds.UINT64:
@@ -113,7 +113,13 @@ def put_value(out: int, p: int, column: int, row: int, delimiter: int) -> int:
     """Write a field of a column; where it ends."""
     kind, data, valid, first = element(column, 0), element(column, 1), element(column, 2), element(column, 3)
     at = first + row
-    if kind == kinds.NOTHING or (valid != 0 and (byte_at(valid, at >> 3) >> (at & 7)) & 1 == 0):
+    if valid != 0 and (byte_at(valid, at >> 3) >> (at & 7)) & 1 == 0:
+        put_half(out, p, NULL)
+        return p + 2
+    if kind == kinds.FLOAT64:  # first: it is what most columns are
+        value = double_at(data, at * 8)
+        if np.isfinite(value):
+            return put_double(out, p, value)
         put_half(out, p, NULL)
         return p + 2
     if kind == kinds.BOOLEAN:
@@ -122,6 +128,9 @@ def put_value(out: int, p: int, column: int, row: int, delimiter: int) -> int:
     if kind == kinds.TEXT:
         offsets = element(column, 4)
         return put_text(out, p, data, word_at(offsets, at * 8), word_at(offsets, at * 8 + 8), delimiter)
+    if kind == kinds.NOTHING:
+        put_half(out, p, NULL)
+        return p + 2
     return put_number(out, p, kind, data, at)
 
 
@@ -189,7 +198,20 @@ class Lines(NamedTuple):
     body: Ints
 
 
-def write_rows(batch: pa.RecordBatch, places: Places, delimiter: str) -> Lines:
+class Scratch:
+    """Memory for lines that is used again and again: what the kernel gives anew it fills with zeros first."""
+
+    def __init__(self) -> None:
+        self._buffers = {"rows": np.empty(0, np.uint8), "copies": np.empty(0, np.uint8)}
+
+    def take(self, name: str, size: int) -> Bytes:
+        """At least so many bytes, until the same name is asked for again."""
+        if len(self._buffers[name]) < size:
+            self._buffers[name] = np.empty(size + size // 8, np.uint8)
+        return self._buffers[name]
+
+
+def write_rows(batch: pa.RecordBatch, places: Places, delimiter: str, scratch: Scratch) -> Lines:
     """The rows of a batch as lines, in the order of `places`.
 
     The rows are put in order first, column by column: reading all columns in a scattered order takes longer than
@@ -197,15 +219,15 @@ def write_rows(batch: pa.RecordBatch, places: Places, delimiter: str) -> Lines:
     """
     count = len(places.row)
     table = kinds.of_batch(batch.take(kinds.as_arrow(places.row)))
-    out = np.empty(table.longest(count) + count * TAIL, np.uint8)
+    out = scratch.take("rows", table.longest(count) + count * TAIL)
     starts, body = np.empty(count + 1, np.int64), np.empty(count, np.int64)
     end = ROWS()(table.words, places.chunk, places.sub_chunk, places.flags, ord(delimiter), out, starts, body)
     return Lines(out[:end], starts, body)
 
 
-def copy_lines(lines: Lines, line: Ints, places: Places, delimiter: str) -> Lines:
+def copy_lines(lines: Lines, line: Ints, places: Places, delimiter: str, scratch: Scratch) -> Lines:
     """Lines once more, with other places: `line` says which, in the order of `places`."""
-    out = np.empty(int(lines.body[line].sum()) + len(line) * TAIL, np.uint8)
+    out = scratch.take("copies", int(lines.body[line].sum()) + len(line) * TAIL)
     starts = np.empty(len(line) + 1, np.int64)
     end = COPIES()(
         lines.data, lines.starts, lines.body, line, places.chunk, places.sub_chunk, ord(delimiter), out, starts
