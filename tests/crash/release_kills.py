@@ -28,7 +28,7 @@ from consumers.release.partition import merge, source
 from consumers.release.partition.cluster import open_workers
 from stream.sky import Layout
 
-source.PIECE_ROWS, merge.RANGE_BYTES = 4000, 1 << 16
+source.PIECE_ROWS, merge.RANGE_BYTES = 2000, 1 << 15
 table = getattr(release_tables, sys.argv[1])
 with open_workers(count=2) as workers:
     print("begun", flush=True)

@@ -199,6 +199,21 @@ def test_another_description_file_layout_or_dialect_is_refused_until_anew_is_sai
     assert found == {Path(file.path).name for file in outcome.manifest.files}
 
 
+def test_parts_of_other_pieces_are_not_taken_for_those_of_this_run(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(merge, "_write_all", Filling(0))
+        with pytest.raises(Transient):
+            cut_up(OBJECT, files, tmp_path / "other", workers, layout=LAYOUT)
+    monkeypatch.setattr(source, "PIECE_ROWS", 900)
+    with pytest.raises(Wrong, match="another version of skyburst"):
+        cut_up(OBJECT, files, tmp_path / "other", workers, layout=LAYOUT)
+    cut_up(OBJECT, files, tmp_path / "other", workers, layout=LAYOUT, anew=True)
+    monkeypatch.setattr(source, "PIECE_ROWS", 1000)
+    assert cut_up(OBJECT, files, tmp_path / "other", workers, layout=LAYOUT).cut == 0
+
+
 def test_a_file_that_changes_while_it_is_partitioned_is_refused(
     files: list[Path], tmp_path: Path, workers: Workers, rng: np.random.Generator
 ) -> None:

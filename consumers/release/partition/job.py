@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from consumers.release import manifest as manifests
+from consumers.release.partition import source
 from consumers.release.partition.batches import CsvFields, rows_of
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.source import Source, header_of
@@ -100,7 +101,7 @@ class Job:
 
     def told(self) -> dict[str, object]:
         """What decides how its files look, as JSON: a second run must be told the same."""
-        sources = [{key: value for key, value in asdict(source).items() if key != "path"} for source in self.sources]
+        sources = [{key: value for key, value in asdict(each).items() if key != "path"} for each in self.sources]
         return {
             "format": FORMAT,
             "table": self.table.name,
@@ -108,6 +109,7 @@ class Job:
             "layout": [self.layout.stripes, self.layout.sub_stripes, self.layout.overlap],
             "csv": asdict(self.csv),
             "sources": sources,
+            "pieces": [source.PIECE_BYTES, source.PIECE_ROWS, self.rows],
             "directors": [_digest(folder / manifests.NAME) for folder in self.directors()] if self.by_key else [],
         }
 
@@ -126,8 +128,8 @@ def prepare(table: Table, layout: Layout, folder: Path, names: Sequence[str], cs
     """
     sources = tuple(Source.of(name, table) for name in names)
     header = header_of(sources, csv) if csv.header else ()
-    job = Job(table, layout, folder, sources, csv, header, rows_of(table))
-    if any(source.form == "csv" for source in sources):
+    job = Job(table, layout, folder.absolute(), sources, csv, header, rows_of(table))
+    if any(each.form == "csv" for each in sources):
         job.fields()
     return job
 

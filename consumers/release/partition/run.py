@@ -229,7 +229,9 @@ def _agree(job: Job) -> None:
         text = f"{job.folder / jobs.NAME} cannot be read ({error})"
         raise Wrong("other_partition", text, "say --anew to begin again") from error
     now = json.loads(json.dumps(job.told()))
-    other = [key for key in now if before.get(key) != now[key]]
+    # How it was cut into pieces is of no account once they are merged.
+    whole = (job.folder / manifests.NAME).exists()
+    other = [key for key in now if before.get(key) != now[key] and not (whole and key == "pieces")]
     if other:
         text = f"{job.folder} was begun with another {' and '.join(_WORDS.get(key, key) for key in other)}"
         raise Wrong("other_partition", text, "name what it was begun with, or say --anew to replace it")
@@ -240,6 +242,7 @@ _WORDS = {
     "sources": "list of files, or they were changed",
     "csv": "form of CSV",
     "directors": "director",
+    "pieces": "version of skyburst",
 }
 
 
