@@ -47,9 +47,9 @@ class ReleaseSettings(Layered):
         default=ByteSize(64 << 20), ge=0, description="Files of one chunk are merged up to this size; 0 merges none."
     )
     release_in_flight: PositiveInt = Field(
-        default=128, description="Most contributions that are submitted and not yet loaded, of one loader."
+        default=256, description="Most contributions that are submitted and not yet loaded, of one loader."
     )
-    release_transactions: PositiveInt = Field(default=2, description="Super-transactions that one loader has open.")
+    release_transactions: PositiveInt = Field(default=4, description="Super-transactions that one loader has open.")
     release_lease_s: PositiveFloat = Field(
         default=60.0, description="Seconds without a sign of life after which another loader takes over."
     )

@@ -100,12 +100,10 @@ class Files:
 
 
 class Chained(io.RawIOBase):
-    """Several files read as one, for a request's body; it is read from its beginning only."""
+    """Several files read as one, for a request's body."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = tuple(paths)
-        self._size = sum(path.stat().st_size for path in paths)
-        self._left = iter(self._paths)
+        self._left = iter(paths)
         self._file: BinaryIO | None = None
 
     def readable(self) -> bool:
@@ -123,17 +121,6 @@ class Chained(io.RawIOBase):
                 return block
             self._file.close()
             self._file = None
-
-    def tell(self) -> int:
-        return 0
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """To the beginning; the end only tells how far it is."""
-        if whence == io.SEEK_END:
-            return self._size
-        self._close_file()
-        self._left = iter(self._paths)
-        return 0
 
     def close(self) -> None:
         self._close_file()

@@ -7,7 +7,6 @@ FINISHED, with the manifest's rows read and loaded, its bytes, and no warning.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,12 +84,14 @@ def problems(
 
 
 def _given(planned: PlannedTransaction, sent: Sequence[Sent], workers: Sequence[str] | None) -> Iterator[Problem]:
-    given = Counter((each.ordinal, each.worker) for each in sent)
-    for ordinal, each in enumerate(planned.contributions):
-        have = [worker for (number, worker) in given if number == ordinal]
+    given: dict[int, list[str]] = {}
+    for each in sent:
+        given.setdefault(each.ordinal, []).append(each.worker)
+    for ordinal, one in enumerate(planned.contributions):
+        have = given.get(ordinal, [])
         wanted = len(workers) if workers is not None else 1
         if len(have) != wanted or (workers is not None and set(have) != set(workers)):
-            yield Problem("release_unknown_contribution", f"{each.name} was given to {len(have)} of {wanted} workers")
+            yield Problem("release_unknown_contribution", f"{one.name} was given to {len(have)} of {wanted} workers")
 
 
 def _told(planned: PlannedTransaction, sent: Sequence[Sent], found: Transaction) -> Iterator[Problem]:

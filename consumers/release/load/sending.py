@@ -47,6 +47,9 @@ class Sender:
         self._sent: dict[tuple[int, str], Sent] = {}
         self._readings: dict[int, int] = {}
         self._ended = 0
+        self._bytes = held.planned.bytes
+        limits = world.limits
+        self._most = max(1, limits.in_flight // limits.transactions)
 
     async def adopt(self) -> bool:
         """Take over what was sent before; whether all of it is known."""
@@ -78,7 +81,7 @@ class Sender:
         for begin in range(0, len(todo), _GROUP):
             group = todo[begin : begin + _GROUP]
             await self._send(group)
-            if self._hopeless(await self._room(self._world.limits.in_flight)):
+            if self._hopeless(await self._room(self._most)):
                 break
         await self._room(0)
         return list(self._sent.values())
@@ -138,7 +141,7 @@ class Sender:
             return (await worker.submit(source, sent.url)).id
         name = f"{planned.table}_{planned.chunk}_{planned.overlap:d}_{sent.ordinal}.txt"
         with Chained([world.release.folder / part.path for part in planned.parts]) as file:
-            return (await worker.send(source, name, cast(BinaryIO, file))).id
+            return (await worker.send(source, name, cast(BinaryIO, file), planned.bytes)).id
 
     async def _refused(self, sent: Sent, planned: Planned, refused: Refused) -> Exception:
         """What a refusal means: a transaction that is over is started anew, anything else is the data's fault."""
@@ -177,27 +180,27 @@ class Sender:
             self._ended = len(self._sent)
             self._tell()
             return None
-        wait_s, still = 0.01, Deadline.after(self._world.clock, _STILL_S)
+        clock = self._world.clock
+        begun, still = clock.monotonic(), Deadline.after(clock, _STILL_S)
         while True:
             found = await self._world.asked(lambda: self._world.controller.transaction(self._transaction, counted=True))
             ended = sum(found.by_status.values()) - found.by_status.get(Status.IN_PROGRESS, 0)
             if found.by_status.get(Status.READ_FAILED, 0):
                 ended -= await self._read_again()
             if ended != self._ended:
-                self._ended, still = ended, Deadline.after(self._world.clock, _STILL_S)
+                self._ended, still = ended, Deadline.after(clock, _STILL_S)
                 self._tell()
             if len(self._sent) - ended <= most or self._hopeless(found):
                 return found
             if still.passed:
                 await self._alive()
-                still = Deadline.after(self._world.clock, _STILL_S)
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 1.3, 1.0 if most == 0 else 0.1)
+                still = Deadline.after(clock, _STILL_S)
+            await asyncio.sleep(min(max(0.05 * (clock.monotonic() - begun), 0.01), 1.0))
 
     def _tell(self) -> None:
         planned = self._held.planned
         all_of_it = max(len(planned.contributions), len(self._sent))
-        self._world.progress.under_way(self._ended / all_of_it, planned.key, planned.bytes)
+        self._world.progress.under_way(self._ended / all_of_it, planned.key, self._bytes)
 
     @staticmethod
     def _hopeless(found: Transaction | None) -> bool:

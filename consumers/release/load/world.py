@@ -48,10 +48,10 @@ class Limits:
         How often a transaction is started anew where an answer was lost for good.
     """
 
-    in_flight: int = 128
+    in_flight: int = 256
     sending: int = 8
     by_value: bool = False
-    transactions: int = 2
+    transactions: int = 4
     unreachable_s: float = 300.0
     readings: int = 3
     check_files: bool = True

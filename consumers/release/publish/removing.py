@@ -7,7 +7,7 @@ from functools import partial
 from consumers.release.load.registering import look
 from consumers.release.load.world import World
 from consumers.release.publish.publishing import is_published
-from consumers.release.service import LostAnswer
+from consumers.release.service import LostAnswer, Refused
 from stream.errors import Wrong
 
 
@@ -47,7 +47,11 @@ async def replace(world: World, table: str) -> None:
     world.wire.keys.of(admin=True)
     await unpublish(world)
     await world.ledger.step(f"replace:{table}", "begun")
-    await _drop(world, table)
+    try:
+        await _drop(world, table)
+    except (Refused, Wrong):
+        await world.ledger.step(f"replace:{table}", "done")
+        raise
     await world.ledger.retire(table)
     await world.ledger.step(f"replace:{table}", "done")
 
@@ -73,6 +77,8 @@ async def delete(world: World) -> bool:
     """
     await world.asked(world.controller.version)
     there = (await world.asked(world.controller.databases)).get(world.database)
+    if there:
+        world.wire.keys.of(admin=True)
     await world.ledger.step("delete", "begun")
     if there is not None:
         try:
@@ -81,5 +87,8 @@ async def delete(world: World) -> bool:
             world.progress.says(f"looking whether {world.database} is there: {lost.message}")
             await delete(world)
             return True
+        except (Refused, Wrong):
+            await world.ledger.step("delete", "done")
+            raise
     await world.ledger.empty()
     return there is not None

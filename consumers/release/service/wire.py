@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
-
-import httpx
+from typing import Any, BinaryIO
 
 from consumers.release.service.answers import Version
-from consumers.release.service.trouble import LostAnswer, Refused, Unreachable
+from consumers.release.service.transport import Answer, Form, HttpTransport, Request, Transport
+from consumers.release.service.trouble import LostAnswer, Refused
 from stream.errors import Fatal, Wrong
 
 LEAST, NEWEST = 54, 55
 """Versions of the API that this client speaks: chunks in bulk need 54, and it was written against 55."""
-_JSON = {"Content-Type": "application/json"}
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +85,9 @@ class Wire:
     timeouts
         How long is waited.
     connections
-        Kept at most, to all services together.
+        At most, to each service.
     transport
-        For tests.
+        HTTP where None; a test has another.
     """
 
     def __init__(
@@ -98,21 +95,17 @@ class Wire:
         keys: Keys,
         *,
         timeouts: Timeouts = Timeouts(),
-        connections: int = 64,
-        transport: httpx.AsyncBaseTransport | None = None,
+        connections: int = 32,
+        transport: Transport | None = None,
     ) -> None:
         self.keys = keys
         self.timeouts = timeouts
         self.version = NEWEST
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        )
+        self._transport = transport or HttpTransport(timeouts.connect_s, connections)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._transport.close()
 
     async def negotiate(self, url: str) -> Version:
         """Ask the service for its version, and speak one that both know from now on.
@@ -122,7 +115,7 @@ class Wire:
         Fatal
             ``qserv_version``: there is none.
         """
-        answer = await self._said("GET", url, "meta/version", {}, headers=_JSON)
+        answer = await self._said(Request("GET", url, "meta/version", {}, None, self.timeouts.answer_s))
         found = Version.of(answer)
         if found.version < LEAST:
             raise Fatal(
@@ -144,7 +137,8 @@ class Wire:
     ) -> dict[str, Any]:
         """GET; a few services read a body there."""
         content = None if body is None else json.dumps(body).encode()
-        return await self._said("GET", url, path, self._query(query), answer_s, headers=_JSON, content=content)
+        waited = answer_s if answer_s is not None else self.timeouts.answer_s
+        return await self._said(Request("GET", url, path, self._query(query), content, waited))
 
     async def tell(
         self,
@@ -169,61 +163,31 @@ class Wire:
             ``qserv_version``, or ``qserv_answer`` where what answers is no ingest service.
         """
         content = json.dumps(dict(body) | self.keys.of(admin)).encode()
-        return await self._said(method, url, path, self._query(query), answer_s, headers=_JSON, content=content)
+        waited = answer_s if answer_s is not None else self.timeouts.answer_s
+        return await self._said(Request(method, url, path, self._query(query), content, waited))
 
-    async def send(self, url: str, path: str, fields: Mapping[str, str], name: str, file: IO[bytes]) -> dict[str, Any]:
-        """POST a form: the fields, then one file."""
-        data = self.keys.of(admin=False) | dict(fields)
-        files = {"file": (name, file, "text/csv")}
-        return await self._said("POST", url, path, self._query(None), self.timeouts.long_s, data=data, files=files)
+    async def send(
+        self, url: str, path: str, fields: Mapping[str, str], name: str, file: BinaryIO, size: int
+    ) -> dict[str, Any]:
+        """POST a form: the fields, then one file of so many bytes."""
+        form = Form(self.keys.of(admin=False) | dict(fields), name, file, size)
+        return await self._said(Request("POST", url, path, self._query(None), form, self.timeouts.long_s))
 
     def _query(self, query: Mapping[str, str | int] | None) -> dict[str, str | int]:
         return {**(query or {}), "version": self.version}
 
-    async def _said(
-        self,
-        method: str,
-        url: str,
-        path: str,
-        query: Mapping[str, str | int],
-        answer_s: float | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        data: Mapping[str, str] | None = None,
-        files: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        what, where = f"{method} {path} of {url}", f"{url}/{path}"
-        waited = answer_s if answer_s is not None else self.timeouts.answer_s
-        timeout = httpx.Timeout(waited, connect=self.timeouts.connect_s, pool=None)
-        try:
-            answer = await self._client.request(
-                method,
-                where,
-                params=dict(query),
-                headers=headers,
-                content=content,
-                data=data,
-                files=files,
-                timeout=timeout,
-            )
-        except (*_NOT_SENT, httpx.InvalidURL) as error:
-            raise Unreachable(url, self._why(error)) from error
-        except httpx.TransportError as error:
-            raise LostAnswer(what, self._why(error)) from error
-        return self._taken(what, answer)
+    async def _said(self, request: Request) -> dict[str, Any]:
+        what = f"{request.method} {request.path} of {request.url}"
+        return self._taken(what, await self._transport.send(request))
 
-    def _why(self, error: Exception) -> str:
-        return self.keys.hide(str(error)) or type(error).__name__
-
-    def _taken(self, what: str, answer: httpx.Response) -> dict[str, Any]:
+    def _taken(self, what: str, answer: Answer) -> dict[str, Any]:
         try:
-            told = answer.json()
+            told = json.loads(answer.content)
             good = bool(told["success"])
         except (ValueError, KeyError, TypeError):
-            if answer.status_code >= 500:
-                raise LostAnswer(what, f"HTTP {answer.status_code}") from None
-            text = f"what answers to {what} is no ingest service of Qserv (HTTP {answer.status_code})"
+            if answer.status >= 500:
+                raise LostAnswer(what, f"HTTP {answer.status}") from None
+            text = f"what answers to {what} is no ingest service of Qserv (HTTP {answer.status})"
             raise Fatal("qserv_answer", text, "check SKYBURST_QSERV") from None
         if good:
             return dict(told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from consumers.release.service.answers import Contribution
 from consumers.release.service.dialect import LoadDialect
@@ -69,10 +69,10 @@ class Worker:
         answer = await self._wire.tell("POST", self.url, "ingest/file", body, answer_s=long_s)
         return Contribution.of(answer["contrib"])
 
-    async def send(self, source: Source, name: str, file: IO[bytes]) -> Contribution:
-        """Load the bytes of `file`, and wait."""
+    async def send(self, source: Source, name: str, file: BinaryIO, size: int) -> Contribution:
+        """Load the `size` bytes of `file`, and wait."""
         fields: Mapping[str, str] = {field: str(value) for field, value in source.fields().items()}
-        answer = await self._wire.send(self.url, "ingest/csv", fields, name, file)
+        answer = await self._wire.send(self.url, "ingest/csv", fields, name, file, size)
         return Contribution.of(answer["contrib"])
 
     async def retry(self, contribution: int) -> Contribution:
