@@ -12,7 +12,7 @@ from doubles.release_tables import objects, write
 
 
 @pytest.mark.parametrize(
-    ("kills", "rows"), [(6, 24_000), pytest.param(32, 200_000, marks=pytest.mark.long)], ids=["few", "many"]
+    ("kills", "rows"), [(6, 24_000), pytest.param(32, 80_000, marks=pytest.mark.long)], ids=["few", "many"]
 )
 def test_a_partition_killed_at_random_instants_misses_no_row_and_doubles_none(
     tmp_path: Path, rng: np.random.Generator, kills: int, rows: int
