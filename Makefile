@@ -15,10 +15,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 LOCKS := requirements requirements-test requirements-build
 
-.PHONY: help demo test test-long bench lint docs servers promtool lock clean
+.PHONY: help demo test test-long bench bench-release lint docs servers promtool lock clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 demo: $(VENV)/.users ## embedded broker, SQLite, one replayed visit, summary and verify
 	$(BIN)/skyburst demo
@@ -31,6 +31,9 @@ test-long: $(VENV)/.tests servers ## the crash loop at full length, long fuzzing
 
 bench: $(VENV)/.tests servers ## drain and live rates on this machine, beside plain ways to do the same
 	$(BIN)/python -m tests.bench
+
+bench-release: $(VENV)/.tests servers ## partition and load of a release catalogue, beside plain ways to do the same
+	$(BIN)/python -m tests.bench_release
 
 lint: $(VENV)/.tests ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stream.errors import Wrong
 from stream.redact import redact
 
-TABLES = ("ingest",)
+TABLES = ("ingest", "release", "query")
 """The tables of the config file; keys outside them are what all verbs share."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +52,52 @@ def _segments(low: float, high: float, width: float) -> int:
     u = math.cos(radians) ** 2
     y = math.sqrt(abs(u * u - x * x))
     return math.floor(360.0 / abs(math.degrees(math.atan2(y, x))))
+
+
+class Grid(NamedTuple):
+    """The sub-stripes of a layout, each cut into cells, its sub-chunks, of one width; for whoever needs neighbours.
+
+    Parameters
+    ----------
+    height
+        Of a sub-stripe, degrees.
+    width
+        ``float64[n]``: of the cells of each sub-stripe, degrees.
+    chunks, sub_chunks
+        ``int64[n]``: chunks of each sub-stripe, and cells of each of these.
+    stripes, sub_stripes
+        As the layout has them.
+    """
+
+    height: float
+    width: Floats
+    chunks: NDArray[np.int64]
+    sub_chunks: NDArray[np.int64]
+    stripes: int
+    sub_stripes: int
+
+    @property
+    def cells_in(self) -> NDArray[np.int64]:
+        """``int64[n]``: cells of each sub-stripe."""
+        return self.chunks * self.sub_chunks
+
+    def cells(self, longitude: Floats, latitude: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sub-stripe and cell of positions that are on the sky."""
+        sub_stripe = np.minimum(np.floor((latitude + 90.0) / self.height).astype(np.int64), len(self.width) - 1)
+        cell = np.floor(longitude / self.width[sub_stripe]).astype(np.int64)
+        return sub_stripe, np.minimum(cell, self.cells_in[sub_stripe] - 1)
+
+    def ids(
+        self, sub_stripe: NDArray[np.int64], cell: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Chunk and sub-chunk of cells."""
+        sub_chunks = self.sub_chunks[sub_stripe]
+        stripe = sub_stripe // self.sub_stripes
+        in_stripe = cell // sub_chunks
+        chunk = stripe * (2 * self.stripes) + in_stripe
+        most = int(self.sub_chunks.max())
+        sub_chunk = (sub_stripe - stripe * self.sub_stripes) * most + (cell - in_stripe * sub_chunks)
+        return chunk.astype(np.int32), sub_chunk.astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +146,12 @@ class Layout:
         object.__setattr__(self, "_widths", 360.0 / (self._sub_chunks * per_sub_stripe))
 
     @property
+    def grid(self) -> Grid:
+        """Its sub-stripes and their cells."""
+        fine = 180.0 / (self.stripes * self.sub_stripes)
+        return Grid(fine, self._widths, self._chunks, self._sub_chunks, self.stripes, self.sub_stripes)
+
+    @property
     def chunk_count(self) -> int:
         """How many chunks the whole sky has."""
         return int(self._chunks[:: self.sub_stripes].sum())
@@ -130,18 +183,7 @@ class Layout:
         longitude, latitude = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
         if np.any(off_sky(longitude, latitude) | ~((longitude >= 0.0) & (longitude <= 360.0))):
             raise Wrong("bad_position", "a position off the sky has no chunk", "use reduce_ra() and off_sky() first")
-        last = len(self._widths) - 1
-        fine = 180.0 / (self.stripes * self.sub_stripes)
-        sub_stripe = np.minimum(np.floor((latitude + 90.0) / fine).astype(np.int64), last)
-        chunks, sub_chunks = self._chunks[sub_stripe], self._sub_chunks[sub_stripe]
-        cell = np.floor(longitude / self._widths[sub_stripe]).astype(np.int64)
-        cell = np.minimum(cell, sub_chunks * chunks - 1)
-        stripe = sub_stripe // self.sub_stripes
-        in_stripe = cell // sub_chunks
-        chunk = stripe * (2 * self.stripes) + in_stripe
-        most = int(self._sub_chunks.max())
-        sub_chunk = (sub_stripe - stripe * self.sub_stripes) * most + (cell - in_stripe * sub_chunks)
-        return chunk.astype(np.int32), sub_chunk.astype(np.int32)
+        return self.grid.ids(*self.grid.cells(longitude, latitude))
 
 
 def healpix29(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:

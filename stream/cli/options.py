@@ -27,7 +27,7 @@ def shared_options(function: F) -> F:
     The flags for Kafka's security work on every verb and are described in the reference of settings, not in each
     ``--help``.
     """
-    return _options(Settings, "settings", lambda doc: doc.name.startswith("kafka_"))(function)
+    return _options(Settings, "settings", lambda doc: doc.name.startswith("kafka_"), config=True)(function)
 
 
 def ingest_options(function: F) -> F:
@@ -36,6 +36,11 @@ def ingest_options(function: F) -> F:
     Goes below :func:`shared_options`, whose ``--config`` it reads too.
     """
     return _options(IngestSettings, "ingest", lambda doc: False)(function)
+
+
+def options_of(of: type[Layered], handed: str) -> Callable[[F], F]:
+    """Give a verb the flags of settings `of` that are not the stream's, and ``--config``; handed over as `handed`."""
+    return _options(of, handed, lambda doc: False, config=True)
 
 
 def json_option(function: F) -> F:
@@ -49,8 +54,10 @@ def survey_file_option(function: F) -> F:
     return click.option("--survey-file", "more", type=click.Path(path_type=Path), multiple=True, help=text)(function)
 
 
-def _options(of: type[Layered], handed: str, hidden: Callable[[SettingDoc], bool]) -> Callable[[F], F]:
-    docs = [doc for doc in describe_settings(of) if doc.name != "config" or of is Settings]
+def _options(
+    of: type[Layered], handed: str, hidden: Callable[[SettingDoc], bool], *, config: bool = False
+) -> Callable[[F], F]:
+    docs = [doc for doc in describe_settings(of) if doc.name != "config" or config]
 
     def decorate(function: F) -> F:
         @functools.wraps(function)

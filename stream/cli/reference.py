@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -140,7 +141,8 @@ def _below(command: click.Command, path: str) -> Iterator[tuple[str, click.Comma
                 yield from _below(inner, f"{path} {name}")
 
 
-def _verb(command: click.Command, path: str, level: int) -> list[str]:
+def _verb(command: click.Command, path: str, level: int, common: _Common | None = None) -> list[str]:
+    """A verb and the verbs below it; settings that several of those take are said once, with the group."""
     loaded = command.load() if isinstance(command, LazyCommand) else command
     context = click.Context(loaded, info_name=path)
     usage = " ".join(piece for piece in loaded.collect_usage_pieces(context))
@@ -151,33 +153,72 @@ def _verb(command: click.Command, path: str, level: int) -> list[str]:
         "",
         _prose(loaded.help),
         "",
-        *_options_table(loaded, context),
+        *_options_table(loaded, context, common),
     ]
     if isinstance(loaded, click.Group):
-        for name in loaded.list_commands(context):
-            inner = loaded.get_command(context, name)
-            if inner is not None and not inner.hidden:
-                lines += _verb(inner, f"{path} {name}", level + 1)
+        verbs = {
+            f"{path} {name}": inner.load() if isinstance(inner, LazyCommand) else inner
+            for name in loaded.list_commands(context)
+            if (inner := loaded.get_command(context, name)) is not None and not inner.hidden
+        }
+        shared = _shared(path, verbs.values())
+        if shared.names:
+            lines += ["Settings that several of its verbs take:", ""]
+            lines += _table(("setting", "what"), shared.rows)
+        for name, inner in verbs.items():
+            lines += _verb(inner, name, level + 1, shared)
     return lines
 
 
-def _options_table(command: click.Command, context: click.Context) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """Settings that several verbs of a group take."""
+
+    group: str
+    names: frozenset[str]
+    rows: Sequence[tuple[str, str]]
+
+
+def _shared(group: str, verbs: Iterable[click.Command]) -> _Common:
+    found: dict[str, list[click.Option]] = {}
+    for verb in verbs:
+        for option in verb.params:
+            if isinstance(option, click.Option) and (option.name or "").startswith("setting_") and not option.hidden:
+                found.setdefault(str(option.name), []).append(option)
+    several = {name: uses for name, uses in found.items() if len(uses) > 1 and name not in _elsewhere()}
+    rows = [_row(uses[0], click.Context(click.Command(group))) for uses in several.values()]
+    return _Common(group, frozenset(several), rows)
+
+
+def _elsewhere() -> frozenset[str]:
+    """The flags that the page of settings has."""
+    return frozenset(f"setting_{doc.name}" for of in (Settings, IngestSettings) for doc in describe_settings(of))
+
+
+def _row(option: click.Option, context: click.Context) -> tuple[str, str]:
+    names = ", ".join((*option.opts, *option.secondary_opts))
+    value = "" if option.is_flag else f" {option.make_metavar(context)}"
+    return f"`{names}{value}`", _prose(option.help) + _default(option)
+
+
+def _options_table(command: click.Command, context: click.Context, common: _Common | None = None) -> list[str]:
     rows = []
     settings = set()
+    elsewhere = _elsewhere() | (common.names if common else frozenset())
     for option in command.get_params(context):
         if not isinstance(option, click.Option) or option.hidden or "--help" in option.opts:
             continue
-        if (option.name or "").startswith("setting_"):
+        if option.name in elsewhere:
             settings.add(option.name)
             continue
-        names = ", ".join((*option.opts, *option.secondary_opts))
-        value = "" if option.is_flag else f" {option.make_metavar(context)}"
-        rows.append((f"`{names}{value}`", _prose(option.help) + _default(option)))
+        rows.append(_row(option, context))
     lines = _table(("option", "what"), rows) if rows else []
     if "setting_bootstrap" in settings:
         lines += ["Takes the [settings that all verbs share](settings.md#for-all-verbs).", ""]
     if "setting_group" in settings:
         lines += ["Takes the [settings of the daemon](settings.md#for-skyburst-ingest-the-table-ingest).", ""]
+    if common and settings & common.names:
+        lines += [f"Takes the [settings of {common.group}](#{common.group.replace(' ', '-')}).", ""]
     return lines
 
 

@@ -122,7 +122,7 @@ def main() -> int:
     parts = frozenset(asked.only.split(",")) if asked.only else frozenset(PARTS)
     if wrong := parts.difference(PARTS):
         sys.exit(f"there is no part {min(wrong)}; there are {', '.join(PARTS)}")
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
     kept = Path(os.environ.get(FOLDER, ".local/bench")).absolute()
     scale = 0.1 if asked.quick else 1.0
     with servers(kept) as running:
@@ -158,7 +158,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the benchmark as SIGINT does."""
     raise KeyboardInterrupt
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -87,18 +87,18 @@ def as_page(results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
         "all on one machine, `skyburst ingest` with its stock settings. Every round is in "
         "[benchmarks.json](benchmarks.json).",
         "",
-        *_facts(facts),
+        *fact_lines(facts),
         "",
         "## What it must reach",
         "",
-        *_table(("measure", "measured", "target", ""), [_row(each) for each in measures(results)]),
+        *measured(measures(results)),
         "",
         "## Drains",
         "",
         "Medians over the interleaved rounds; a drain's clock runs from its first assignment to its last commit. CPU",
         "seconds are of what is measured, then of MariaDB, Kafka and everything else on the machine meanwhile.",
         "",
-        *_table(
+        *table(
             ("packets", "what", "alerts/s", "MB/s", "CPU s per 1000", "peak MB", "servers, others: CPU s"),
             [_drained(size, what, rounds) for size, kinds in results.rates.items() for what, rounds in kinds.items()],
         ),
@@ -107,7 +107,7 @@ def as_page(results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
         "",
         "Seconds from the instant at which the schedule says an alert is due until another session sees it committed.",
         "",
-        *_table(
+        *table(
             ("run", "alerts", "in s", "p50", "p98", "max", "all within", "lost", "daemon's CPU s"),
             [
                 (name, f"{x.alerts:,}", f"{x.seconds:g}", f"{x.p50:.3f}", f"{x.p98:.3f}", f"{x.most:.3f}",
@@ -119,12 +119,15 @@ def as_page(results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _facts(facts: Mapping[str, Mapping[str, str]]) -> list[str]:
+def fact_lines(facts: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What it ran on, a line each."""
     return [f"- {name}: " + "; ".join(f"{key} {value}" for key, value in said.items()) for name, said in facts.items()]
 
 
-def _row(each: Measure) -> tuple[str, ...]:
-    return (each.name, each.shown, each.wanted, "met" if each.met else "**not met**")
+def measured(found: Sequence[Measure]) -> list[str]:
+    """The table of figures beside their targets."""
+    rows = [(each.name, each.shown, each.wanted, "met" if each.met else "**not met**") for each in found]
+    return table(("measure", "measured", "target", ""), rows)
 
 
 def _drained(size: str, what: str, rounds: list[Rate]) -> tuple[str, ...]:
@@ -144,5 +147,6 @@ def _drained(size: str, what: str, rounds: list[Rate]) -> tuple[str, ...]:
     )
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """A table in Markdown."""
     return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]

@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("stream", "producers", "consumers", "schemas")
 ROOMS = (
     "cli", "local", "web", "audit", "commit", "level1", "alertdb", "tables", "transport", "codec",
-    "survey", "sky", "visit", "alert", "config", "layers", "metrics", "instruments", "log", "retry",
+    "survey", "overlap", "sky", "visit", "alert", "config", "layers", "metrics", "instruments", "log", "retry",
     "clock", "redact", "errors",
 )  # fmt: skip
 """The rooms of `stream`: each may import those after it."""

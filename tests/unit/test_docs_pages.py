@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from consumers.release.query.settings import QuerySettings
+from consumers.release.settings import ReleaseSettings
 from stream.cli import reference
 from stream.config import IngestSettings, Settings, describe_settings
 from stream.metrics import DECLARED
@@ -110,7 +112,8 @@ def test_the_reader_of_commands_finds_them_and_what_is_wrong_with_them() -> None
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_variable_on_a_page_is_a_setting(name: str) -> None:
-    docs = [*describe_settings(Settings), *describe_settings(IngestSettings)]
+    classes = (Settings, IngestSettings, ReleaseSettings, QuerySettings)
+    docs = [doc for of in classes for doc in describe_settings(of)]
     known = {doc.env for doc in docs} | {"SKYBURST_LOG_LEVEL", "SKYBURST_TEST_DATA", "SKYBURST_SEED", "SKYBURST_CONFIG"}
     known |= set(re.findall(r"\"(SKYBURST_[A-Z_]+)\"", "\n".join(each.read_text() for each in _python())))
     named = set(re.findall(r"\bSKYBURST_[A-Z0-9_]+", page(name)))

@@ -1,0 +1,116 @@
+"""Transactions that nobody works on: what a killed loader left, what a lost ledger forgot, and what is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consumers.release.load.gate import Problem, problems
+from consumers.release.load.ledger import Sent, Standing
+from consumers.release.load.plan import PlannedTransaction
+from consumers.release.load.records import State
+from consumers.release.load.transaction import MARK
+from consumers.release.load.world import World
+from consumers.release.service import LostAnswer, Refused, Status, Transaction, TransactionState
+from stream.errors import Wrong
+
+
+async def sweep(world: World, *, take_over: bool = False) -> int:
+    """Abort what earlier attempts of this load left open, and take in what an earlier ledger committed.
+
+    Parameters
+    ----------
+    take_over
+        Whether transactions that another ledger of skyburst left open are aborted, too.
+
+    Returns
+    -------
+    int
+        How many were aborted.
+
+    Raises
+    ------
+    Wrong
+        ``release_not_empty``: the database has rows of which this ledger does not know.
+        ``release_other_load``: another ledger's transactions are open. ``release_lost``: a transaction that was
+        committed is not there any more.
+    """
+    # The list first: a token is in the ledger before its transaction can be in the list.
+    there = await world.asked(lambda: world.controller.transactions(world.database))
+    standings, load = await world.ledger.standings(), await world.ledger.name()
+    _still_there(world, there, standings)
+    tokens = {each.token for each in standings if each.token}
+    aborted = 0
+    for each in there:
+        mark = each.context.get(MARK) or {}
+        if mark.get("token") in tokens and mark.get("load") == load:
+            continue
+        if each.state.open and mark.get("load") == load:
+            await abort(world, each.id)
+            aborted += 1
+        elif each.state.open and mark:
+            if not take_over:
+                text = f"transaction {each.id} of table {mark.get('table')} is open, under another ledger"
+                raise Wrong("release_other_load", text, "let that load end; where its ledger is lost, add --take-over")
+            await abort(world, each.id)
+            aborted += 1
+        elif each.state is TransactionState.FINISHED:
+            await _take_in(world, each, standings)
+    return aborted
+
+
+def _still_there(world: World, there: Sequence[Transaction], standings: Sequence[Standing]) -> None:
+    finished = {each.id for each in there if each.state is TransactionState.FINISHED}
+    lost = [each for each in standings if each.state is State.COMMITTED and each.transaction not in finished]
+    if lost:
+        text = (
+            f"Qserv has transaction {lost[0].transaction} of table {lost[0].table} no more, nor {len(lost) - 1} others"
+        )
+        raise Wrong("release_lost", text, "the database was deleted since: run release rebuild")
+
+
+async def abort(world: World, transaction: int) -> None:
+    """Abort a transaction; another may have been quicker."""
+    try:
+        await world.told(lambda: world.controller.end(transaction, abort=True))
+    except (LostAnswer, Refused) as error:
+        found = await world.asked(lambda: world.controller.transaction(transaction))
+        if found.state.open:
+            raise
+        world.progress.says(f"transaction {transaction} is {found.state}: {error.message}")
+
+
+async def _take_in(world: World, found: Transaction, standings: Sequence[Standing]) -> None:
+    """A committed transaction that is not in the ledger: the same content was committed before, or something else."""
+    if not found.by_status.get(Status.FINISHED, 0) or found.id in await world.ledger.retired():
+        return
+    key = (found.context.get(MARK) or {}).get("key")
+    mine = next((each for each in standings if each.key == key), None)
+    if mine is None or mine.state is not State.PLANNED or mine.attempt:
+        text = f"database {world.database} has rows of transaction {found.id}, which this ledger does not know"
+        raise Wrong("release_not_empty", text, "give the ledger that loaded them, or delete the database")
+    held = await world.ledger.take([mine.key])
+    if held is None:
+        return
+    wrong = await _differs(world, found, held.planned)
+    if wrong:
+        raise Wrong("release_not_empty", f"transaction {found.id}: {wrong[0].text}", "delete the database")
+    await world.ledger.adopt(held, found.id)
+
+
+async def _differs(world: World, found: Transaction, planned: PlannedTransaction) -> list[Problem]:
+    """Hold a committed transaction's contributions against the plan, by their places and rows."""
+    whole = await world.asked(lambda: world.controller.transaction(found.id, contributions=True))
+    sent: list[Sent] = []
+    workers: set[str] = set()
+    partitioned = world.release.tables[planned.table].table.partitioned
+    taken: set[tuple[int, str]] = set()
+    for each in whole.contributions:
+        workers.add(each.worker)
+        what = (each.chunk, each.overlap, each.rows, each.bytes)
+        for ordinal, one in enumerate(planned.contributions):
+            place = (ordinal, "" if partitioned else each.worker)
+            if what == (one.chunk, one.overlap, one.rows, one.bytes) and place not in taken:
+                taken.add(place)
+                sent.append(Sent(ordinal, each.worker, "", each.url, each.id))
+                break
+    return problems(planned, sent, whole, None if partitioned else sorted(workers))

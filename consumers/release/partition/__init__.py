@@ -1,0 +1,1 @@
+"""Cutting a release's tables into Qserv's chunk files: streaming, parallel, resumable, and counted."""

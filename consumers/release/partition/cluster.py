@@ -1,0 +1,122 @@
+"""Dask's workers: those of a cluster by its address, or a local one inside this process.
+
+The local cluster's workers are threads of this process, one a core: what takes time runs without the interpreter's
+lock, so that processes of their own would cost start-up and memory and bring nothing (docs/decisions/partition-speed).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from stream.errors import SkyburstError, Transient
+
+LOOPBACK = "127.0.0.1:0"
+_AHEAD = 2
+
+
+class Workers:
+    """Runs plain functions on the workers of a cluster."""
+
+    def __init__(self, client: Any, count: int) -> None:
+        self._client = client
+        self.count = count
+
+    def each(self, function: Callable[..., Any], calls: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+        """Call the function with each of the arguments; the number of the call and what it gave, as they end.
+
+        The first that fails ends it: none is begun any more, those that run are waited for, and its error is raised.
+        """
+        from distributed import as_completed, wait
+
+        waiting = iter(enumerate(calls))
+        running: dict[Any, int] = {}
+        done: Any = as_completed()  # type: ignore[no-untyped-call]
+
+        def begin() -> None:
+            for number, arguments in waiting:
+                future = self._client.submit(function, *arguments, pure=False)
+                running[future] = number
+                done.add(future)
+                return
+
+        try:
+            for _ in range(_AHEAD * self.count):
+                begin()
+            for future in done:
+                result = _result(future)
+                number = running.pop(future)
+                begin()
+                yield number, result
+        finally:
+            # Taking back what a worker has begun would leave it at work, unseen, when the folder is given free.
+            if running:
+                wait(list(running))  # type: ignore[no-untyped-call]
+
+
+def _result(future: Any) -> Any:
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+
+    try:
+        return future.result()
+    except SkyburstError:
+        raise
+    except (KilledWorker, FutureCancelledError) as error:
+        text = f"a worker of the cluster was lost ({error})"
+        raise Transient("worker_lost", text, "see to its memory and its log, and run again: it goes on") from error
+
+
+@contextmanager
+def open_workers(scheduler: str | None = None, count: int | None = None, patience_s: float = 10.0) -> Iterator[Workers]:
+    """Workers to run functions on.
+
+    Parameters
+    ----------
+    scheduler
+        Address of a Dask scheduler, ``tcp://host:8786``; a local cluster where None.
+    count
+        Workers of the local cluster; one a core where None.
+    patience_s
+        How long a scheduler is waited for.
+
+    Raises
+    ------
+    Transient
+        Code ``scheduler_unreachable``.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    # A task that fails raises its error here; Dask would print its traceback besides.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL if scheduler is None else logging.ERROR)
+    with ExitStack() as stack:
+        if scheduler is None:
+            count = count or len(os.sched_getaffinity(0))
+            stack.enter_context(dask.config.set({"distributed.admin.tick.limit": "1h"}))
+            cluster = LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=count,
+                threads_per_worker=1,
+                processes=False,
+                memory_limit=0,
+                dashboard_address=LOOPBACK,
+                worker_dashboard_address=LOOPBACK,
+            )
+            client = stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
+            yield Workers(client, count)
+            return
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=patience_s))  # type: ignore[no-untyped-call]
+        except (OSError, TimeoutError, ValueError) as error:
+            text = f"no Dask scheduler answers at {scheduler} ({error})"
+            raise Transient("scheduler_unreachable", text, "start it, or leave --scheduler out") from error
+        threads = sum(client.nthreads().values())
+        if not threads:
+            text = f"the Dask scheduler at {scheduler} has no workers"
+            raise Transient(
+                "scheduler_unreachable", text, "start dask workers, which see the same files as this machine"
+            )
+        yield Workers(client, threads)

@@ -1,0 +1,171 @@
+"""The files of a catalogue: what they are, and the pieces that they are read in."""
+
+from __future__ import annotations
+
+import csv as reader
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import xxhash
+from numpy.typing import NDArray
+
+from consumers.release.partition import csv_borders
+from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.table import Table
+from stream.errors import Wrong
+
+PIECE_BYTES = 64 << 20
+PIECE_ROWS = 1 << 19
+_LOOK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a file that is read in one go.
+
+    Parameters
+    ----------
+    number
+        Its number among all pieces, in order of the files and their rows.
+    source
+        Number of its file.
+    group
+        The row group of a Parquet file; -1 of others.
+    first, last
+        Rows of the row group, or bytes of a CSV file; 0 and -1 for a whole file.
+    """
+
+    number: int
+    source: int
+    group: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of the catalogue, as it was when it was looked at.
+
+    Parameters
+    ----------
+    name
+        As it was named.
+    path
+        Where it is, absolute.
+    form
+        ``csv``; ``parquet`` where it is read by row groups; else ``catalogue``.
+    bytes, changed, digest
+        Its size, its time of change (ns), and XXH3 of its beginning and end.
+    """
+
+    name: str
+    path: str
+    form: str
+    bytes: int
+    changed: int
+    digest: str
+
+    @classmethod
+    def of(cls, name: str, table: Table) -> Source:
+        """A file as it is now.
+
+        Raises
+        ------
+        Wrong
+            ``no_file``: it cannot be read. ``bad_catalogue``: it is damaged. ``no_column``: it lacks one of the table.
+        """
+        path = Path(name).absolute()
+        try:
+            with path.open("rb") as file:
+                stat = path.stat()
+                look = file.read(_LOOK)
+                file.seek(max(0, stat.st_size - _LOOK))
+                look += file.read(_LOOK)
+        except OSError as error:
+            raise Wrong("no_file", f"{path} cannot be read: {error.strerror}", "check the path") from error
+        form = "csv"
+        if look.startswith((b"PAR1", b"SIMPLE", b"\x1f\x8b")):
+            form = _form(path, table, parquet=look.startswith(b"PAR1"))
+        return cls(name, str(path), form, stat.st_size, stat.st_mtime_ns, xxhash.xxh3_64_hexdigest(look))
+
+
+def pieces(sources: Sequence[Source], csv: CsvDialect, rows: int) -> list[Piece]:
+    """The pieces of all files, in order of the files and their rows; `rows` are those of a batch."""
+    found: list[Piece] = []
+    for number, source in enumerate(sources):
+        for group, first, last in _ranges(source, csv, rows):
+            found.append(Piece(len(found), number, group, first, last))
+    return found
+
+
+def header_of(sources: Sequence[Source], csv: CsvDialect) -> tuple[str, ...]:
+    """The names in the first lines of CSV files.
+
+    Raises
+    ------
+    Wrong
+        Code ``bad_catalogue``: two files have other names.
+    """
+    header: tuple[str, ...] = ()
+    for source in sources:
+        if source.form == "csv":
+            line = _first_line(Path(source.path)).decode(errors="replace").rstrip("\r\n")
+            told = line.split(csv.delimiter)
+            if csv.quote:
+                told = next(reader.reader([line], delimiter=csv.delimiter, quotechar=csv.quote), [])
+            if header and tuple(told) != header:
+                text = f"{source.name} has another header than the files before it"
+                raise Wrong("bad_catalogue", text, "partition files of one form together")
+            header = tuple(told)
+    return header
+
+
+def _ranges(source: Source, csv: CsvDialect, rows: int) -> list[tuple[int, int, int]]:
+    path = Path(source.path)
+    if source.form == "csv":
+        begin = len(_first_line(path)) if csv.header else 0
+        size = source.bytes - begin
+
+        def read(offset: int, count: int) -> NDArray[np.uint8]:
+            return np.fromfile(path, np.uint8, min(count, size - offset), offset=begin + offset)
+
+        inner = csv_borders.borders(read, csv, size, PIECE_BYTES) if size > PIECE_BYTES else []
+        ends = [0, *inner, size] if size else []
+        return [(-1, begin + first, begin + last) for first, last in pairwise(ends)]
+    if source.form == "parquet":
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        most = min(PIECE_ROWS, 32 * rows)
+        return [
+            (group, first, min(first + most, count))
+            for group, count in enumerate(groups)
+            for first in range(0, count, most)
+        ]
+    return [(-1, 0, -1)]
+
+
+def _form(path: Path, table: Table, *, parquet: bool) -> str:
+    """How a file that is no CSV is read: a Parquet file by row groups, where all columns are its own."""
+    from consumers.release.reading import open_catalogue
+
+    catalogue = open_catalogue(path)
+    have = set(catalogue.schema.names)
+    missing = [column.source for column in table.columns if column.source not in have]
+    if missing:
+        some = ", ".join(missing[:12]) + (" …" if len(missing) > 12 else "")
+        text = f"{path} ({catalogue.form}) has no column {some}"
+        raise Wrong("no_column", text, "give the description that belongs to these files")
+    if not parquet:
+        return "catalogue"
+    with pq.ParquetFile(path) as file:
+        own = set(file.schema_arrow.names)
+    return "parquet" if all(column.source in own for column in table.columns) else "catalogue"
+
+
+def _first_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.readline()

@@ -1,0 +1,1 @@
+"""What follows a load: publishing, proving, standing, rebuilding, and taking away."""

@@ -1,0 +1,65 @@
+"""A catalogue is read in memory that its size does not change, in whatever form it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+
+READ = """
+import sys
+from pathlib import Path
+from consumers.release.reading import open_catalogue
+
+def kilobytes(file, name):
+    return next(int(line.split()[1]) for line in open(file) if line.startswith(name))
+
+rows = most = seen = 0
+for batch in open_catalogue(Path(sys.argv[1])).batches():
+    rows += batch.num_rows
+    seen += 1
+    if seen % 4 == 1:
+        most = max(most, kilobytes("/proc/self/smaps_rollup", "Pss:"))
+print(rows, most)
+"""
+
+
+def write_fits(path: Path, columns: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    fits.BinTableHDU.from_columns([fits.Column(name, "D", array=each) for name, each in columns.items()]).writeto(path)
+
+
+def write_parquet(path: Path, columns: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    # All rows in one row group, which is what a reader of whole row groups has in memory.
+    pq.write_table(pa.table(columns), path, row_group_size=1 << 30)
+
+
+def write_csv(path: Path, columns: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    pc.write_csv(pa.table(columns), path)
+
+
+@pytest.mark.parametrize(
+    ("write", "small", "large"),
+    [(write_fits, 150_000, 750_000), (write_parquet, 150_000, 750_000), (write_csv, 250_000, 500_000)],
+    ids=["fits", "parquet", "csv"],
+)
+def test_memory_does_not_grow_with_the_file(
+    write: Callable[..., None], small: int, large: int, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    peaks = []
+    for rows in (small, large):
+        path = tmp_path / f"{rows}.{write.__name__.removeprefix('write_')}"
+        write(path, {f"x{number}": rng.random(rows) for number in range(8)})
+        told = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, check=True)
+        count, peak = map(int, told.stdout.split())
+        assert count == rows
+        peaks.append(peak)
+    grown, more = peaks[1] - peaks[0], (path.stat().st_size * (large - small) / large) / 1024
+    assert grown < 0.5 * more, f"{grown:.0f} kB more for {more:.0f} kB more of the file"
