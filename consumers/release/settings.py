@@ -39,7 +39,7 @@ class ReleaseSettings(Layered):
         default=ByteSize(8 << 30), ge=1, description="Most bytes of a super-transaction."
     )
     release_least_transaction_bytes: ByteSize = Field(
-        default=ByteSize(64 << 20),
+        default=ByteSize(16 << 20),
         ge=1,
         description="Bytes below which a super-transaction is not cut; a table of ten times as many gets ten.",
     )
@@ -47,7 +47,7 @@ class ReleaseSettings(Layered):
         default=ByteSize(64 << 20), ge=0, description="Files of one chunk are merged up to this size; 0 merges none."
     )
     release_in_flight: PositiveInt = Field(
-        default=256, description="Most contributions that are submitted and not yet loaded, of one loader."
+        default=4096, description="Most contributions that are submitted and not yet loaded, of one loader."
     )
     release_transactions: PositiveInt = Field(default=4, description="Super-transactions that one loader has open.")
     release_lease_s: PositiveFloat = Field(

@@ -43,7 +43,7 @@ async def _bare(world: World, planned: Plan) -> None:
             *(_call(session, world, begun.id, {c: p.url for c, p in places.items() if c}, left) for _ in range(CALLERS))
         )
     while (await world.controller.transaction(begun.id, counted=True)).by_status["FINISHED"] < len(contributions):
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
     await world.controller.end(begun.id, abort=False)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -315,7 +314,6 @@ async def test_a_load_stays_within_its_bound_of_contributions_in_flight(
             waiting = [each for each in qserv.memory.contributions.values() if str(each.status) == "IN_PROGRESS"]
             most = max(most, len(waiting))
 
-    begun = time.monotonic()
     more = {"release_in_flight": 8, "release_merge_bytes": 0, "release_transactions": 1}
     assert (await load(qserv, release_folder, crossing=look, **more)).complete  # type: ignore[arg-type]
-    assert 0 < most <= 8 + 32, time.monotonic() - begun
+    assert 0 < most <= 8

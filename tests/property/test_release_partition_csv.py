@@ -62,6 +62,7 @@ def found(data: bytes, dialect: CsvDialect, columns: int = 3) -> Records:
 @given(rows=ROWS, dialect=st.sampled_from(DIALECTS), newline=st.booleans())
 @example(rows=[[b"\\N", b"x\\", b'"']], dialect=DIALECTS[0], newline=True)
 @example(rows=[[b"", b"", b""]], dialect=DIALECTS[2], newline=False)
+@example(rows=[[b"x", b"y", b"\r"], [b"", b"", b"\\\r"]], dialect=DIALECTS[2], newline=True)
 def test_what_was_quoted_or_escaped_comes_out_as_it_went_in(
     rows: list[list[bytes]], dialect: CsvDialect, newline: bool
 ) -> None:

@@ -101,7 +101,7 @@ class Cutting:
     """
 
     transaction_bytes: int = 8 << 30
-    least_transaction_bytes: int = 64 << 20
+    least_transaction_bytes: int = 16 << 20
     merge_bytes: int = 64 << 20
 
 
@@ -160,8 +160,9 @@ def plan(release: Release, cutting: Cutting) -> Plan:
 
 def _transactions(table: PartitionedTable, cutting: Cutting) -> Iterator[PlannedTransaction]:
     contributions = list(_contributions(table, cutting.merge_bytes))
-    tenth = math.ceil(sum(each.bytes for each in contributions) / MANY)
-    most = min(max(tenth, cutting.least_transaction_bytes), cutting.transaction_bytes)
+    total = sum(each.bytes for each in contributions)
+    most = min(max(math.ceil(total / MANY), cutting.least_transaction_bytes), cutting.transaction_bytes)
+    most = math.ceil(total / max(1, math.ceil(total / most)))
     for ordinal, taken in enumerate(_packed(contributions, most)):
         yield PlannedTransaction(_key(table, taken), table.table.name, ordinal, tuple(taken))
 

@@ -18,8 +18,8 @@ from consumers.release.service import LoadDialect, Location, LostAnswer, Refused
 from stream.clock import Deadline
 from stream.errors import Transient
 
-_GROUP = 32
-"""Intents that are written to the ledger at once."""
+_GROUP = 64
+"""Intents that are written to the ledger at once, at most."""
 _LOOKS_S = (0.0, 0.2, 1.0)
 """When it is looked for a contribution whose answer was lost, seconds after one another."""
 _STILL_S = 10.0
@@ -78,11 +78,11 @@ class Sender:
             The answer to a contribution was lost, and it cannot be found.
         """
         todo = await self._todo(workers)
-        for begin in range(0, len(todo), _GROUP):
-            group = todo[begin : begin + _GROUP]
-            await self._send(group)
-            if self._hopeless(await self._room(self._most)):
+        group = min(_GROUP, max(1, self._most // 2))
+        for begin in range(0, len(todo), group):
+            if self._hopeless(await self._room(self._most - group)):
                 break
+            await self._send(todo[begin : begin + group])
         await self._room(0)
         return list(self._sent.values())
 
@@ -173,7 +173,7 @@ class Sender:
         return found
 
     async def _room(self, most: int) -> Transaction | None:
-        """Wait until at most `most` of those that were sent are not over, or one failed for good."""
+        """Where more than `most` of those that were sent are not over, wait for half of that, or for a failure."""
         if len(self._sent) - self._ended <= most:
             return None
         if self._world.limits.by_value:
@@ -190,12 +190,12 @@ class Sender:
             if ended != self._ended:
                 self._ended, still = ended, Deadline.after(clock, _STILL_S)
                 self._tell()
-            if len(self._sent) - ended <= most or self._hopeless(found):
+            if len(self._sent) - ended <= most // 2 or self._hopeless(found):
                 return found
             if still.passed:
                 await self._alive()
                 still = Deadline.after(clock, _STILL_S)
-            await asyncio.sleep(min(max(0.05 * (clock.monotonic() - begun), 0.01), 1.0))
+            await asyncio.sleep(min(max(0.05 * (clock.monotonic() - begun), 0.02), 1.0))
 
     def _tell(self) -> None:
         planned = self._held.planned

@@ -48,7 +48,7 @@ class Limits:
         How often a transaction is started anew where an answer was lost for good.
     """
 
-    in_flight: int = 256
+    in_flight: int = 4096
     sending: int = 8
     by_value: bool = False
     transactions: int = 4

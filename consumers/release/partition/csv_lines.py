@@ -58,6 +58,15 @@ def field_end(data: int, p: int, end: int, delimiter: int, quote: int, escape: i
 
 
 @compiled
+def is_escaped(data: int, start: int, p: int, escape: int) -> bool:
+    """Whether the byte at p stands behind an escape that is none itself."""
+    count = 0
+    while p - count - 1 >= start and byte_at(data, p - count - 1) == escape:
+        count += 1
+    return count % 2 == 1
+
+
+@compiled
 def is_listed(data: int, start: int, end: int, spellings: int, numbers: bool) -> bool:
     """Whether the bytes are one of the spellings (see `CsvDialect.spellings`)."""
     if start < end and element(spellings, byte_at(data, start)) == 0:
@@ -163,7 +172,7 @@ def _records(stamp: int) -> Any:
                 break
             stop = min(stop, end)
             after = stop + 1
-            if stop > p and byte_at(data, stop - 1) == RETURN:
+            if stop > p and byte_at(data, stop - 1) == RETURN and not is_escaped(data, p, stop - 1, escape):
                 stop -= 1
                 for i in range(len(wanted)):
                     at[n, 2 * i + 1] = min(at[n, 2 * i + 1], stop)

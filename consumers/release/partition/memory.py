@@ -52,6 +52,14 @@ def _put_half(typing_context: Any, address: Any, offset: Any, value: Any) -> Any
     return types.void(types.int64, types.int64, types.int64), generate
 
 
+def _put_word(typing_context: Any, address: Any, offset: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _place(builder, args, _WORD), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.uint64), generate
+
+
 def _copy(typing_context: Any, target: Any, source: Any, count: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         target_at, source_at = (builder.inttoptr(each, _BYTE.as_pointer()) for each in args[:2])
@@ -98,6 +106,8 @@ double_at = _intrinsic(_double)
 """(address, bytes on) -> eight bytes as ``float64``."""
 put_half = _intrinsic(_put_half)
 """(address, bytes on, value): set two bytes."""
+put_word = _intrinsic(_put_word)
+"""(address, bytes on, value): set eight bytes, the lowest first."""
 copy = _intrinsic(_copy)
 """(target, source, bytes): copy what does not overlap."""
 multiply_high = _intrinsic(_high)

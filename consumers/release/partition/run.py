@@ -108,6 +108,7 @@ def partition(job: Job, description: bytes, workers: Workers, progress: Progress
             _forget_others(folder, files)
             made = _manifest(job, summaries, files)
             manifests.write(made, folder)
+            _discard(job, summaries, workers)
             shutil.rmtree(folder / WORK)
             return Outcome(made, fresh, len(summaries) - fresh)
 
@@ -200,6 +201,20 @@ def _manifest(job: Job, summaries: Sequence[Summary], files: Sequence[ChunkFile]
         rejected=dict(sorted(rejected.items())),
         files=tuple(files),
     )
+
+
+def _discard(job: Job, summaries: Sequence[Summary], workers: Workers) -> None:
+    """Remove the parts, on all workers: giving gigabytes back to the system takes its time."""
+    pieces = [summary.piece for summary in summaries]
+    share = 2 * workers.count
+    for _ in workers.each(discard, [(job, pieces[first::share]) for first in range(min(share, len(pieces)))]):
+        pass
+
+
+def discard(job: Job, pieces: Sequence[int]) -> None:
+    """Remove the lines of some parts."""
+    for piece in pieces:
+        part_of(job, piece).path("rows").unlink(missing_ok=True)
 
 
 @contextmanager
