@@ -124,7 +124,7 @@ def _ours(description: Path, catalogue: Path, release: Path) -> tuple[float, flo
 
 
 class PssWatch:
-    """The most memory, MB, that a process and all that it started share out (PSS), looked at twenty times a second."""
+    """The most memory, MB, that a process and all that it started share out (PSS), looked at five times a second."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._most = pid, 0.0
@@ -139,7 +139,7 @@ class PssWatch:
         return self._most
 
     def _run(self) -> None:
-        while not self._stop.wait(0.05):
+        while not self._stop.wait(0.2):
             self._most = max(self._most, sum(map(_pss, _family(self._pid))) / 1e3)
 
 
