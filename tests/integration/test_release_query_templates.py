@@ -129,7 +129,7 @@ def test_a_galaxy_selection_by_other_columns_has_the_rows_that_numpy_selects(
     given = {
         "table": "Object", "extendedness": "rRadius_SG", "least_extendedness": "0.75", "primary": "",
         "extendedness_flag": "flags", "flux": "rFlux_PS", "flux_err": "rFlux_PS_Sigma", "least_snr": 20,
-        "shape_flag": "", "flux_flag": "",
+        "shear_flag": "", "flux_flag": "",
     }  # fmt: skip
     flux, error = (objects[name].astype(np.float32).astype(np.float64) for name in ("rFlux_PS", "rFlux_PS_Sigma"))
     with np.errstate(invalid="ignore"):

@@ -108,17 +108,17 @@ def test_queries_are_as_simple_as_qserv_needs_them() -> None:
     assert template("light-curve").sql(RELEASE, {"table": "Source", "id": -7, "columns": "sourceId"}) == (
         "SELECT `midpointMjdTai`, `sourceId` FROM `Source` WHERE `id` = -7 ORDER BY `midpointMjdTai`"
     )
-    unflagged = dict.fromkeys(("extendedness_flag", "shape_flag", "primary", "flux_flag"), "")
+    unflagged = dict.fromkeys(("extendedness_flag", "shear_flag", "primary", "flux_flag"), "")
     assert template("galaxies").sql(RELEASE, {"table": "Object", "flux": "flux", "flux_err": "dec"} | unflagged) == (
         "SELECT `id`, `ra`, `dec`, `flux`, `dec` FROM `Object` WHERE `extendedness` >= 0.5 AND `flux` > 0"
         " AND `flux` / `dec` > 10.0"
     )
 
 
-@pytest.mark.parametrize("name", ["extendedness_flag", "shape_flag", "primary", "flux_flag"])
+@pytest.mark.parametrize("name", ["extendedness_flag", "shear_flag", "primary", "flux_flag"])
 def test_no_condition_is_left_out_of_a_galaxy_selection_unless_it_is_said(name: str) -> None:
     asked = {"table": "Object", "flux": "flux", "flux_err": "dec"}
-    asked |= {each: "" for each in ("extendedness_flag", "shape_flag", "primary", "flux_flag") if each != name}
+    asked |= {each: "" for each in ("extendedness_flag", "shear_flag", "primary", "flux_flag") if each != name}
     with pytest.raises(Wrong, match=f"leave its condition out: --set {name}="):
         template("galaxies").sql(RELEASE, asked)
 

@@ -1,7 +1,7 @@
 """The ledger of a load: what was planned, who works on it, which transaction holds what, and how far each is.
 
 Whatever has an effect in Qserv is written here before it is asked for, and its outcome after. Each super-transaction
-is held by one loader at a time, by a lease; every taking raises its epoch, and a write with an older epoch, or after
+is held by one loader at a time, by a lease; every taking raises its term, and a write with an older term, or after
 the lease's end, is refused (`Fenced`).
 """
 
@@ -33,14 +33,14 @@ class Held:
 
     Parameters
     ----------
-    epoch
+    term
         The fence.
     transaction
         Its id in Qserv, None where it is not known.
     """
 
     planned: PlannedTransaction
-    epoch: int
+    term: int
     state: State
     attempt: int
     token: str
@@ -184,11 +184,11 @@ class Ledger:
             row = (await connection.execute(found)).first()
             if row is None:
                 return None
-            epoch = row.epoch + 1
-            values = {"epoch": epoch, "holder": self.holder, "lease_until": now + self.lease_s}
+            term = row.term + 1
+            values = {"term": term, "holder": self.holder, "lease_until": now + self.lease_s}
             await connection.execute(sa.update(transactions).where(transactions.c.key == row.key).values(values))
             planned = await planned_of(connection, row)
-        return Held(planned, epoch, State(row.state), row.attempt, row.token, row.transaction_id)
+        return Held(planned, term, State(row.state), row.attempt, row.token, row.transaction_id)
 
     @patient
     async def keep(self, held: Iterable[Held]) -> Sequence[Held]:
@@ -206,7 +206,7 @@ class Ledger:
     @patient
     async def let_go(self, held: Held) -> None:
         """Hold it no longer, whatever state it is in."""
-        mine = (transactions.c.key == held.planned.key, transactions.c.epoch == held.epoch)
+        mine = (transactions.c.key == held.planned.key, transactions.c.term == held.term)
         async with self._engine.begin() as connection:
             await connection.execute(sa.update(transactions).where(*mine).values(lease_until=0.0, holder=""))
 
@@ -223,19 +223,19 @@ class Ledger:
         token = secrets.token_hex(16)
         values = {"attempt": held.attempt + 1, "token": token, "transaction_id": None}
         await self._write(held, State.STARTING, values)
-        return Held(held.planned, held.epoch, State.STARTING, held.attempt + 1, token, None)
+        return Held(held.planned, held.term, State.STARTING, held.attempt + 1, token, None)
 
     @patient
     async def loading(self, held: Held, transaction: int) -> Held:
         """Write that it was started, under which id."""
         await self._write(held, State.LOADING, {"transaction_id": transaction})
-        return Held(held.planned, held.epoch, State.LOADING, held.attempt, held.token, transaction)
+        return Held(held.planned, held.term, State.LOADING, held.attempt, held.token, transaction)
 
     @patient
     async def write(self, held: Held, state: State, *, code: str = "", error: str = "") -> Held:
         """Write another state."""
         await self._write(held, state, {"code": code, "error": error})
-        return Held(held.planned, held.epoch, state, held.attempt, held.token, held.transaction)
+        return Held(held.planned, held.term, state, held.attempt, held.token, held.transaction)
 
     @patient
     async def adopt(self, held: Held, transaction: int) -> None:
@@ -292,7 +292,7 @@ class Ledger:
         async with self._engine.begin() as connection:
             row = (await connection.execute(sa.select(transactions).where(transactions.c.key == key))).one()
             planned = await planned_of(connection, row)
-        held = Held(planned, row.epoch, State(row.state), row.attempt, row.token, row.transaction_id)
+        held = Held(planned, row.term, State(row.state), row.attempt, row.token, row.transaction_id)
         return planned, await self.sent(held)
 
     @patient
@@ -376,14 +376,14 @@ class Ledger:
 
     async def _fence(self, connection: AsyncConnection, held: Held) -> None:
         now = await self._now(connection)
-        mine = sa.select(transactions.c.epoch).where(*self._mine(held, now)).with_for_update()
+        mine = sa.select(transactions.c.term).where(*self._mine(held, now)).with_for_update()
         if (await connection.scalar(mine)) is None:
             raise _fenced(held)
 
     def _mine(self, held: Held, now: float) -> tuple[sa.ColumnElement[bool], ...]:
         return (
             transactions.c.key == held.planned.key,
-            transactions.c.epoch == held.epoch,
+            transactions.c.term == held.term,
             transactions.c.lease_until > now,
         )
 

@@ -145,7 +145,7 @@ class Loader:
             held: Sequence[Held] = [each for each, _ in self._held.values()]
             for lost in await self._world.ledger.keep(held):
                 found = self._held.get(lost.planned.key)
-                if found is not None and found[0].epoch == lost.epoch:
+                if found is not None and found[0].term == lost.term:
                     found[1].cancel()
 
 

@@ -76,7 +76,7 @@ def _new(planned: PlannedTransaction, table_ordinal: int, now: float) -> dict[st
         "attempt": 0,
         "token": "",
         "transaction_id": None,
-        "epoch": 0,
+        "term": 0,
         "holder": "",
         "lease_until": 0.0,
         "code": "",

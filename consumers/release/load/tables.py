@@ -40,7 +40,7 @@ transactions = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("token", sa.String(64), nullable=False, comment="Of this attempt; in the transaction's context."),
     sa.Column("transaction_id", sa.BigInteger),
-    sa.Column("epoch", sa.Integer, nullable=False, comment="The fence: grows whenever a loader takes it."),
+    sa.Column("term", sa.Integer, nullable=False, comment="The fence: grows whenever a loader takes it."),
     sa.Column("holder", sa.String(64), nullable=False),
     sa.Column("lease_until", _TIME, nullable=False, comment="Seconds since 1970 UTC, by the ledger's clock."),
     sa.Column("code", sa.String(64), nullable=False),

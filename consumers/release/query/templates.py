@@ -72,7 +72,7 @@ def _galaxies(asked: Asked, functions: bool) -> str:
     return _select(asked, columns, wanted)
 
 
-_NOT_SET = ("extendedness_flag", "shape_flag", "flux_flag")
+_NOT_SET = ("extendedness_flag", "shear_flag", "flux_flag")
 
 
 def _cone(asked: Asked, functions: bool) -> str:
@@ -149,7 +149,7 @@ GALAXIES = Template(
         Parameter("least_extendedness", NUMBER, "From where on it is a galaxy.", default=("0.5",)),
         Parameter("extendedness_flag", COLUMN, "Must be 0; empty: not asked.",
                   default=("base_ClassificationExtendedness_flag",), optional=True),
-        Parameter("shape_flag", COLUMN, "Must be 0; empty: not asked.",
+        Parameter("shear_flag", COLUMN, "Must be 0; empty: not asked.",
                   default=("ext_shapeHSM_HsmShapeRegauss_flag",), optional=True),
         Parameter("primary", COLUMN, "Must be 1: deblended, and in the inner part of its patch; empty: not asked.",
                   default=("detect_isPrimary",), optional=True),
