@@ -14,22 +14,30 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-READ = """
+READ = '''
 import sys
 from pathlib import Path
 from consumers.release.reading import open_catalogue
 
-def kilobytes(file, name):
-    return next(int(line.split()[1]) for line in open(file) if line.startswith(name))
+def kilobytes(catalogue):
+    """This process' own memory and what it maps of the catalogue; what libraries count changes with who else runs."""
+    ours, total = False, 0
+    for line in open("/proc/self/smaps"):
+        words = line.split()
+        if not words[0].endswith(":"):
+            ours = len(words) < 6 or words[5].startswith("[") or words[5] == catalogue
+        elif ours and words[0] == "Pss:":
+            total += int(words[1])
+    return total
 
 rows = most = seen = 0
 for batch in open_catalogue(Path(sys.argv[1])).batches():
     rows += batch.num_rows
     seen += 1
     if seen % 4 == 1:
-        most = max(most, kilobytes("/proc/self/smaps_rollup", "Pss:"))
+        most = max(most, kilobytes(sys.argv[1]))
 print(rows, most)
-"""
+'''
 
 
 def write_fits(path: Path, columns: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
@@ -47,7 +55,7 @@ def write_csv(path: Path, columns: dict[str, np.ndarray]) -> None:  # type: igno
 
 @pytest.mark.parametrize(
     ("write", "small", "large"),
-    [(write_fits, 150_000, 750_000), (write_parquet, 150_000, 750_000), (write_csv, 250_000, 500_000)],
+    [(write_fits, 150_000, 750_000), (write_parquet, 150_000, 750_000), (write_csv, 250_000, 1_000_000)],
     ids=["fits", "parquet", "csv"],
 )
 def test_memory_does_not_grow_with_the_file(
@@ -61,5 +69,6 @@ def test_memory_does_not_grow_with_the_file(
         count, peak = map(int, told.stdout.split())
         assert count == rows
         peaks.append(peak)
+    print(f"peaks {peaks} kB")
     grown, more = peaks[1] - peaks[0], (path.stat().st_size * (large - small) / large) / 1024
     assert grown < 0.5 * more, f"{grown:.0f} kB more for {more:.0f} kB more of the file"
