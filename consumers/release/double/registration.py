@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
 
 import pymysql
 
@@ -38,6 +40,7 @@ class Registration:
 
     def __init__(self, core: Core, controller: str) -> None:
         self._core, self._id = core, controller
+        self._changing = asyncio.Lock()
 
     @property
     def routes(self) -> list[Route]:
@@ -45,15 +48,24 @@ class Registration:
         return [
             Route("GET", "meta/version", self._version, versioned=False),
             Route("GET", "replication/config", self._system_config),
-            Route("POST", "ingest/database", self._add_database),
+            Route("POST", "ingest/database", self._alone(self._add_database)),
             Route("GET", "ingest/database", self._databases),
-            Route("DELETE", "ingest/database/{database}", self._delete_database),
+            Route("DELETE", "ingest/database/{database}", self._alone(self._delete_database)),
             Route("PUT", "ingest/config", self._put_config, 14),
             Route("GET", "ingest/config", self._get_config, 14),
-            Route("POST", "ingest/table", self._add_table),
+            Route("POST", "ingest/table", self._alone(self._add_table)),
             Route("GET", "ingest/table/{database}", self._tables),
-            Route("DELETE", "ingest/table/{database}/{table}", self._delete_table),
+            Route("DELETE", "ingest/table/{database}/{table}", self._alone(self._delete_table)),
         ]
+
+    def _alone(self, change: Callable[[Call], Awaitable[Json]]) -> Callable[[Call], Awaitable[Json]]:
+        """One change at a time: a database is known before all workers have it, and a table is made in all of them."""
+
+        async def alone(call: Call) -> Json:
+            async with self._changing:
+                return await change(call)
+
+        return alone
 
     async def _version(self, call: Call) -> Json:
         return {
