@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import ByteSize, Field, PositiveFloat, PositiveInt, SecretStr
 
@@ -12,7 +12,6 @@ from stream.errors import Wrong
 from stream.layers import Layered, SecretUrl, env_of, flag_of, is_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
-Rating = Annotated[int, Field(ge=1, le=3)]
 
 
 class ReleaseSettings(Layered):

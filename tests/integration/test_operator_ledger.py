@@ -44,6 +44,16 @@ async def marked(run: IngestRun, end: int) -> None:
     await until(said, "the place is marked")
 
 
+async def lose(run: IngestRun, end: int, place: int) -> None:
+    """As if the broker had lost the last messages of partition 0: the ledger and its ranges go on to `place`."""
+    await execute(
+        run.level1,
+        f"UPDATE ledger SET next = {place} WHERE kafkaPartition = 0",
+        "INSERT INTO commits (commitId, daemon, committedAt, records) VALUES (77, '', 0, 0)",
+        f"INSERT INTO commit_ranges VALUES (77, 1, 0, {end}, {place}, 0, 0)",
+    )
+
+
 async def free(live: Live) -> None:
     await until(lambda: "partition_held" not in live.reasons(), "no partition is held any more")
 
@@ -136,13 +146,7 @@ async def test_a_ledger_ahead_of_the_log_goes_on_in_a_new_generation_that_reuses
     run = await made(kafka, topic, level1_url, tmp_path)
     run.send([sent(number, partition=number % 2) for number in range(6)])
     assert await run.ingest() == 0
-    # As if the broker had lost the last two of partition 0: the ledger and its ranges say that there were five.
-    await execute(
-        run.level1,
-        "UPDATE ledger SET next = 5 WHERE kafkaPartition = 0",
-        "INSERT INTO commits (commitId, daemon, committedAt, records) VALUES (77, '', 0, 0)",
-        "INSERT INTO commit_ranges VALUES (77, 1, 0, 3, 5, 0, 0)",
-    )
+    await lose(run, 3, 5)
     async with living(run) as live:
         assert "[3, 5]" in await holds(live, "ledger_ahead")
         run.send([sent(7, partition=1)])
@@ -180,12 +184,7 @@ async def test_a_log_that_has_grown_past_a_ledger_that_lay_ahead_is_not_read_on_
     run = await made(kafka, topic, level1_url, tmp_path)
     run.send([sent(number, partition=number % 2) for number in range(4)])
     assert await run.ingest() == 0
-    await execute(
-        run.level1,
-        "UPDATE ledger SET next = 4 WHERE kafkaPartition = 0",
-        "INSERT INTO commits (commitId, daemon, committedAt, records) VALUES (77, '', 0, 0)",
-        "INSERT INTO commit_ranges VALUES (77, 1, 0, 2, 4, 0, 0)",
-    )
+    await lose(run, 2, 4)
     async with living(run) as live:
         assert "--ahead 0" in await holds(live, "ledger_ahead")
         await marked(run, 2)
@@ -213,12 +212,7 @@ async def test_a_ledger_that_lay_ahead_is_held_after_a_restart_though_the_log_ha
     run = await made(kafka, topic, level1_url, tmp_path)
     run.send([sent(number, partition=number % 2) for number in range(4)])
     assert await run.ingest() == 0
-    await execute(
-        run.level1,
-        "UPDATE ledger SET next = 4 WHERE kafkaPartition = 0",
-        "INSERT INTO commits (commitId, daemon, committedAt, records) VALUES (77, '', 0, 0)",
-        "INSERT INTO commit_ranges VALUES (77, 1, 0, 2, 4, 0, 0)",
-    )
+    await lose(run, 2, 4)
     async with living(run) as live:
         assert "[2, 4]" in await holds(live, "ledger_ahead")
     assert live.code == 1

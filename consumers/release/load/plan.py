@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
+from typing import TypeVar
 
 from consumers.release.load.release import PartitionedTable, Release
 from consumers.release.table import Table
+
+T = TypeVar("T")
 
 MANY = 10
 """Super-transactions that a large table gets at least (DP0.2's notes)."""
@@ -171,37 +175,30 @@ def _contributions(table: PartitionedTable, merge_bytes: int) -> Iterator[Planne
     files = sorted(file for file in table.manifest.files if file.rows)
     for (chunk, overlap), same in groupby(files, key=lambda file: (file.chunk, file.overlap)):
         parts = (Part(table.path(file), file.rows, file.bytes, file.sha256) for file in same)
-        for merged in _merged(parts, merge_bytes):
+        for merged in _grouped(parts, attrgetter("bytes"), merge_bytes):
             yield Planned(table.table.name, chunk, overlap, tuple(merged))
 
 
-def _merged(parts: Iterable[Part], most: int) -> Iterator[list[Part]]:
-    taken: list[Part] = []
-    size = 0
-    for part in parts:
-        if taken and size + part.bytes > most:
+def _grouped(several: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """What comes one after the other together, up to `most` bytes; one that has more is alone."""
+    taken: list[T] = []
+    total = 0
+    for each in several:
+        more = size(each)
+        if taken and total + more > most:
             yield taken
-            taken, size = [], 0
-        taken.append(part)
-        size += part.bytes
+            taken, total = [], 0
+        taken.append(each)
+        total += more
     if taken:
         yield taken
 
 
 def _packed(contributions: Iterable[Planned], most: int) -> Iterator[list[Planned]]:
     """Whole chunks, main rows and overlap together, up to `most` bytes; one chunk that has more is alone."""
-    taken: list[Planned] = []
-    size = 0
-    for _, same in groupby(contributions, key=lambda each: each.chunk):
-        chunk = list(same)
-        more = sum(each.bytes for each in chunk)
-        if taken and size + more > most:
-            yield taken
-            taken, size = [], 0
-        taken += chunk
-        size += more
-    if taken:
-        yield taken
+    chunks = (list(same) for _, same in groupby(contributions, key=attrgetter("chunk")))
+    for several in _grouped(chunks, lambda chunk: sum(each.bytes for each in chunk), most):
+        yield [each for chunk in several for each in chunk]
 
 
 def _key(table: PartitionedTable, contributions: Sequence[Planned]) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol, Self, TextIO
 
 import click
 
+from consumers.release.bytes_bar import bytes_bar
 from stream.clock import Clock, SystemClock
 from stream.retry import Waiting
 
@@ -102,24 +103,7 @@ class Bar(AbstractContextManager["Bar"]):
     """A bar on a terminal, by bytes."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.progress import Progress as RichProgress
-
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
+        self._bar = bytes_bar()
         self._task = self._bar.add_task("load", total=None)
         self._done = 0
         self._shares: dict[str, float] = {}

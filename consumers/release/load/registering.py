@@ -12,9 +12,7 @@ from consumers.release.table import CHUNK, FLAGS, RESERVED, SUB_CHUNK, Role, Tab
 from stream.errors import Wrong
 
 _ADDED = ((CHUNK, "INT NOT NULL"), (SUB_CHUNK, "INT NOT NULL"))
-_COMPARED = (
-    "partitioned",
-    "columns",
+_TOLD = (
     "director_table",
     "director_key",
     "director_table2",
@@ -23,6 +21,7 @@ _COMPARED = (
     "latitude_key",
     "longitude_key",
 )
+_COMPARED = ("partitioned", "columns", *_TOLD)
 _SAME_TYPE = {"INTEGER": "INT", "BOOLEAN": "TINYINT", "BOOL": "TINYINT", "DOUBLE PRECISION": "DOUBLE", "REAL": "DOUBLE"}
 
 
@@ -69,18 +68,7 @@ def wanted(database: str, table: Table, overlap: float) -> TableState:
         name=table.name,
         partitioned=table.partitioned,
         columns=tuple((name, _spelt(kind)) for name, kind in columns_of(table)),
-        **{
-            name: body.get(name, "")
-            for name in (
-                "director_table",
-                "director_key",
-                "director_table2",
-                "director_key2",
-                "flag",
-                "latitude_key",
-                "longitude_key",
-            )
-        },
+        **{name: body.get(name, "") for name in _TOLD},
         ang_sep=body.get("ang_sep", 0.0),
         unique_primary_key=True,
     )

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import click
 
+from consumers.release.bytes_bar import bytes_bar
 from stream.clock import Clock, SystemClock
 
 EVERY_S = 10.0
@@ -61,24 +62,7 @@ class Bar:
         self._task: Any = None
 
     def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
+        self._bar = bytes_bar()
         self._bar.start()
         return self
 

@@ -10,8 +10,6 @@ from consumers.release.service.answers import Contribution
 from consumers.release.service.dialect import LoadDialect
 from consumers.release.service.wire import Wire
 
-MOST_WARNINGS = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
