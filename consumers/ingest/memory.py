@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -30,18 +29,3 @@ def reuse_memory() -> bool:
         return False
     settings = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST_FROM_HEAP), (_TRIM_THRESHOLD, _KEPT))
     return all(mallopt(name, value) == 1 for name, value in settings)
-
-
-def stop_collecting() -> None:
-    """Let the garbage collector rest while modules are imported: they make no garbage, and it costs a fifth of that."""
-    gc.disable()
-
-
-def collect_from_here() -> None:
-    """Collect again, but never look again at what is there now.
-
-    The modules are some 200,000 objects: measured, going through them took 8 % of the daemon's CPU time in a drain, and
-    each time some tenths of a second in which nothing else ran.
-    """
-    gc.freeze()
-    gc.enable()

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 from consumers.ingest.announcements import Announcements
 from consumers.ingest.build import Parts, World, build
-from consumers.ingest.memory import collect_from_here
 from consumers.ingest.poller import Poller
 from consumers.ingest.pulse import Pulse
 from consumers.ingest.supervisor import READY, STOPPING, Supervisor
 from stream.clock import Deadline
+from stream.collecting import collect_from_here
 from stream.config import IngestSettings
 from stream.log import Log
 from stream.web.health import Health

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from stream.cli.exits import DONE, exit_code, leaf, line
+from stream.collecting import collect_no_more
 from stream.log import configure
 
 ENTRY_POINTS = "skyburst.commands"
@@ -152,4 +153,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    collect_no_more()
+    sys.exit(code)

@@ -15,7 +15,7 @@ from doubles.release_cases import Quiet, a_job, cut_up
 from doubles.release_tables import OBJECT, objects, write
 
 from consumers.release.manifest import read
-from consumers.release.partition import merge, parts, source
+from consumers.release.partition import merge, parts, run, source
 from consumers.release.partition.cluster import Workers, open_workers
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.cut import part_of
@@ -98,58 +98,98 @@ class Filling:
             raise OSError(errno.ENOSPC, "No space left on device", "part")
 
 
-@pytest.mark.parametrize("room", [0, 5, 13])
+@pytest.mark.parametrize("room", [0, 40, 110])
 def test_a_full_disk_is_said_so_and_the_next_run_does_what_is_missing(
     files: list[Path], whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    filling, real = Filling(room), parts._write
-    monkeypatch.setattr(parts, "_write", lambda *told: (filling(), real(*told))[1])
+    filling, real = Filling(room), parts.write_all
+    monkeypatch.setattr(parts, "write_all", lambda *told: (filling(), real(*told))[1])
     release = tmp_path / "full"
     with open_workers(count=1) as one:
         with pytest.raises(Transient, match="No space left") as refused:
             cut_up(OBJECT, files, release, one, layout=LAYOUT)
         assert refused.value.code == "disk_full" and "goes on" in refused.value.advice
         assert not (release / "Object/manifest.jsonl").exists()
-        monkeypatch.setattr(parts, "_write", real)
+        kept = len(list((release / "Object/work/parts").rglob("*.json")))
+        monkeypatch.setattr(parts, "write_all", real)
         outcome = cut_up(OBJECT, files, release, one, layout=LAYOUT)
-    assert (outcome.cut, outcome.kept) == (6 - room // 4, room // 4)
+    assert (outcome.cut, outcome.kept) == (6 - kept, kept)
+    assert (kept > 0) == (room > 32)
     assert state(release / "Object") == whole
 
 
-def test_a_full_disk_while_merging_leaves_no_manifest_and_the_next_run_merges_what_is_missing(
-    files: list[Path], whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    filling, real = Filling(30), merge._write_all
-    monkeypatch.setattr(merge, "_write_all", lambda *told: (filling(), real(*told))[1])
-    release = tmp_path / "full"
-    with open_workers(count=1) as one:
+@pytest.fixture
+def half(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release's folder where the disk was full while its table was merged."""
+    filling, real = Filling(60), merge.write_all
+    with monkeypatch.context() as patched, open_workers(count=1) as one:
+        patched.setattr(merge, "write_all", lambda *told: (filling(), real(*told))[1])
+        patched.setattr(run, "RANGES", 1)
         with pytest.raises(Transient) as refused:
-            cut_up(OBJECT, files, release, one, layout=LAYOUT)
-        assert refused.value.code == "disk_full"
-        done = len(list((release / "Object/work/merged").glob("*.json")))
-        again: list[int] = []
-        monkeypatch.setattr(merge, "_write_all", lambda *told: (again.append(1), real(*told))[1])
-        outcome = cut_up(OBJECT, files, release, one, layout=LAYOUT)
+            cut_up(OBJECT, files, tmp_path / "half", one, layout=LAYOUT)
+    assert refused.value.code == "disk_full"
+    assert not (tmp_path / "half/Object/manifest.jsonl").exists()
+    return tmp_path / "half"
+
+
+def slices(release: Path) -> set[str]:
+    """The files of lines that parts still have."""
+    return {path.name for path in (release / "Object/work/parts").rglob("*.rows*")}
+
+
+def test_after_a_full_disk_while_merging_the_next_run_merges_what_is_missing(
+    files: list[Path], whole: dict[str, bytes], half: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
+) -> None:
+    done = len(list((half / "Object/work/merged").glob("*.json")))
+    again, real = list[int](), merge.write_all
+    monkeypatch.setattr(merge, "write_all", lambda *told: (again.append(1), real(*told))[1])
+    outcome = cut_up(OBJECT, files, half, workers, layout=LAYOUT)
     assert done > 1 and outcome.cut == 0
     assert len(again) < len(outcome.manifest.files)
-    assert state(release / "Object") == whole
+    assert state(half / "Object") == whole
+
+
+def test_lines_are_removed_as_they_are_merged_and_nothing_is_cut_again_for_that(
+    files: list[Path], whole: dict[str, bytes], half: Path, workers: Workers
+) -> None:
+    left = slices(half)
+    assert not any(name.endswith(".rows0") for name in left)
+    assert sum(name.endswith(f".rows{parts.SLICES - 1}") for name in left) == 6
+    assert cut_up(OBJECT, files, half, workers, layout=LAYOUT).cut == 0
+    assert state(half / "Object") == whole
+
+
+def test_a_merged_file_that_is_lost_is_made_from_pieces_that_are_cut_again(
+    files: list[Path], whole: dict[str, bytes], half: Path, workers: Workers
+) -> None:
+    first = json.loads((half / "Object/work/merged/000000.json").read_text())["files"][0]
+    (half / "Object" / first["path"]).unlink()
+    outcome = cut_up(OBJECT, files, half, workers, layout=LAYOUT)
+    assert (outcome.cut, outcome.kept) == (6, 0)
+    assert state(half / "Object") == whole
+
+
+def test_every_call_is_made_once_however_many_are_handed_over(workers: Workers) -> None:
+    for most in (1, 3, 16):
+        found = dict(workers.each(pow, [(number, 2) for number in range(50)], most=most))
+        assert found == {number: number**2 for number in range(50)}
 
 
 def test_a_part_that_was_damaged_is_cut_again(
     files: list[Path], whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
 ) -> None:
     release = tmp_path / "damaged"
-    monkeypatch.setattr(merge, "_write_all", Filling(0))
+    monkeypatch.setattr(merge, "write_all", Filling(0))
     with pytest.raises(Transient):
         cut_up(OBJECT, files, release, workers, layout=LAYOUT)
     monkeypatch.undo()
     monkeypatch.setattr(source, "PIECE_ROWS", 1000)
     job = a_job(OBJECT, files, release, LAYOUT)
-    rows = part_of(job, 4).path("rows")
+    rows = part_of(job, 4).lines(3)
     data = bytearray(rows.read_bytes())
     data[len(data) // 2] ^= 1
     rows.write_bytes(data)
-    part_of(job, 2).path("rows").unlink()
+    part_of(job, 2).lines(0).unlink()
     outcome = cut_up(OBJECT, files, release, workers, layout=LAYOUT)
     assert (outcome.cut, outcome.kept) == (2, 4)
     assert state(release / "Object") == whole
@@ -203,7 +243,7 @@ def test_parts_of_other_pieces_are_not_taken_for_those_of_this_run(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(merge, "_write_all", Filling(0))
+        patched.setattr(merge, "write_all", Filling(0))
         with pytest.raises(Transient):
             cut_up(OBJECT, files, tmp_path / "other", workers, layout=LAYOUT)
     monkeypatch.setattr(source, "PIECE_ROWS", 900)

@@ -25,36 +25,50 @@ class Workers:
         self._client = client
         self.count = count
 
-    def each(self, function: Callable[..., Any], calls: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+    def each(
+        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1
+    ) -> Iterator[tuple[int, Any]]:
         """Call the function with each of the arguments; the number of the call and what it gave, as they end.
 
         The first that fails ends it: none is begun any more, those that run are waited for, and its error is raised.
+
+        Parameters
+        ----------
+        most
+            Calls that a worker is handed at once, at most: Dask takes about as long for a task as for several. Towards
+            the end it is fewer, so that all workers end together.
         """
         from distributed import as_completed, wait
 
-        waiting = iter(enumerate(calls))
+        begun = 0
         running: dict[Any, int] = {}
         done: Any = as_completed()  # type: ignore[no-untyped-call]
 
         def begin() -> None:
-            for number, arguments in waiting:
-                future = self._client.submit(function, *arguments, pure=False)
-                running[future] = number
+            nonlocal begun
+            count = max(1, min(most, (len(calls) - begun) // (2 * _AHEAD * self.count)))
+            if some := calls[begun : begun + count]:
+                future = self._client.submit(_several, function, some, pure=False)
+                running[future] = begun
+                begun += len(some)
                 done.add(future)
-                return
 
         try:
             for _ in range(_AHEAD * self.count):
                 begin()
             for future in done:
-                result = _result(future)
-                number = running.pop(future)
+                results = _result(future)
+                first = running.pop(future)
                 begin()
-                yield number, result
+                yield from enumerate(results, first)
         finally:
             # Taking back what a worker has begun would leave it at work, unseen, when the folder is given free.
             if running:
                 wait(list(running))  # type: ignore[no-untyped-call]
+
+
+def _several(function: Callable[..., Any], calls: Sequence[Sequence[Any]]) -> list[Any]:
+    return [function(*arguments) for arguments in calls]
 
 
 def _result(future: Any) -> Any:

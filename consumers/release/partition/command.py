@@ -75,6 +75,9 @@ def partition(
 
     FILES are Parquet, FITS or CSV. It may be killed at any time: run again, it goes on where it was.
     """
+    from stream.collecting import stop_collecting
+
+    stop_collecting()
     from consumers.release.description import felis_file
     from consumers.release.partition.csv_dialect import CsvDialect
     from consumers.release.partition.job import layout_of, prepare
@@ -90,8 +93,10 @@ def partition(
 def _run(job: Job, description: bytes, scheduler: str | None, workers: int | None, anew: bool, quiet: bool) -> Outcome:
     from consumers.release.partition.cluster import open_workers
     from consumers.release.partition.run import partition as run
+    from stream.collecting import collect_from_here
 
     with _progress(quiet, job.table.name) as shown, open_workers(scheduler, workers) as opened:
+        collect_from_here()
         return run(job, description, opened, shown, anew=anew)
 
 

@@ -5,28 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.release.manifest import ChunkFile
 from consumers.release.partition.cut import part_of
 from consumers.release.partition.job import WORK, Job
-from consumers.release.partition.parts import Part, Summary
+from consumers.release.partition.parts import Section, Segments, Summary, write_all
 from consumers.release.partition.trouble import disk
 
 RANGE_BYTES = 24 << 20
 """Bytes that one range of chunks has, about; where one chunk has more, it is a range, and streamed."""
-BLOCK = AT_ONCE = 1 << 18
+RANGES = 16
+"""Ranges that a worker is handed at once, at most: about a second's work."""
+BLOCK = 1 << 18
 LIST = "parts.json"
 _MOST = 512
-"""Buffers that are handed over in one call."""
+"""Places that are read to in one call."""
 FLAT = 1000
 """Chunks that lie in one folder."""
+_KEPT = threading.local()
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +47,13 @@ class Range:
     bytes: int
 
 
-class _Segment(NamedTuple):
-    chunk: int
-    overlap: bool
+class _Find(NamedTuple):
+    """Where a section has lines of a range: in which file of lines, out of which file of the catalogue."""
+
+    lines: Path
     source: int
-    rows: int
-    data: Any
+    section: Section
+    segments: Segments
 
 
 def ranges(job: Job, summaries: Sequence[Summary]) -> list[Range]:
@@ -91,8 +100,8 @@ def merge(job: Job, which: Range, parts: str, flat: bool) -> list[ChunkFile]:
     """
     with disk(f"table {job.table.name}, chunks {which.low} to {which.high - 1}"):
         done = _done(job, which)
-        segments = _segments(job, which, _listed(job.folder / WORK / LIST, parts), whole=which.bytes <= 2 * RANGE_BYTES)
-        files = [_write(job, chunk, overlap, found, flat) for chunk, overlap, found in segments]
+        write = _files if which.bytes <= 2 * RANGE_BYTES else _streamed
+        files = write(job, which, _listed(job.folder / WORK / LIST, parts), flat)
         done.parent.mkdir(parents=True, exist_ok=True)
         new = done.with_suffix(".new")
         new.write_text(json.dumps({"range": asdict(which), "files": [asdict(file) for file in files]}))
@@ -142,83 +151,123 @@ def path_of(job: Job, chunk: int, overlap: bool, flat: bool) -> str:
     return name if flat else f"{chunk // FLAT:04d}/{name}"
 
 
-def _segments(
-    job: Job, which: Range, summaries: Sequence[Summary], *, whole: bool
-) -> Iterator[tuple[int, bool, list[_Segment]]]:
-    """The segments of each file of the range, in order of the pieces; their lines in memory, or where they are."""
-    found: list[_Segment] = []
+def _files(job: Job, which: Range, summaries: Sequence[Summary], flat: bool) -> list[ChunkFile]:
+    """Write the files of a range that fits in memory: each of its lines is read to where it belongs at once."""
+    finds = list(_finds(job, which, summaries))
+    chunk = np.concatenate([each.segments.chunk for each in finds])
+    size = np.concatenate([np.diff(each.segments.offset) for each in finds])
+    overlap = np.repeat([each.section.overlap for each in finds], [len(each.segments.chunk) for each in finds])
+    key = 2 * chunk.astype(np.int64) + overlap
+    order = np.argsort(key, kind="stable")
+    place = np.empty(len(key) + 1, np.int64)
+    place[order] = np.cumsum(size[order]) - size[order]
+    place[-1] = size.sum()
+    lines = _memory(int(place[-1]))
+    _gather(job, finds, place, size, lines)
+    first = np.flatnonzero(np.diff(key[order], prepend=key[order[0]] - 1))
+    rows = np.concatenate([each.segments.rows for each in finds]).astype(np.int64)[order]
+    source = np.repeat([each.source for each in finds], [len(each.segments.chunk) for each in finds])[order]
+    files = []
+    for begin, end in pairwise([*first.tolist(), len(order)]):
+        name = int(key[order[begin]])
+        last = int(place[order[end]]) if end < len(order) else int(place[-1])
+        block = lines[int(place[order[begin]]) : last]
+        told = (int(rows[begin:end].sum()), np.unique(source[begin:end]).tolist())
+        files.append(_write(job, name >> 1, bool(name & 1), flat, [block], *told))
+    return files
+
+
+def _finds(job: Job, which: Range, summaries: Sequence[Summary]) -> Iterator[_Find]:
     for summary in summaries:
         part = part_of(job, summary.piece)
         index = part.index()
-        with part.path("rows").open("rb", buffering=0) as file:
-            for section in summary.sections:
-                chunk, offset, rows = index.segments(section, which.low, which.high)
-                if not len(chunk):
-                    continue
-                start = int(offset[0])
-                block = _read(file.fileno(), start, int(offset[-1]) - start) if whole else None
-                ends = offset.tolist()
-                for i, (each, count) in enumerate(zip(chunk.tolist(), rows.tolist())):
-                    data = block[ends[i] - start : ends[i + 1] - start] if block else (part, ends[i], ends[i + 1])
-                    found.append(_Segment(each, section.overlap, summary.source, count, data))
-    files: dict[tuple[int, bool], list[_Segment]] = {}
-    for segment in found:
-        files.setdefault((segment.chunk, segment.overlap), []).append(segment)
-    for chunk_, overlap in sorted(files):
-        yield chunk_, overlap, files[chunk_, overlap]
+        for number, each in enumerate(summary.slices):
+            for section in each.sections if each.meets(which.low, which.high) else ():
+                segments = index.segments(section, which.low, which.high)
+                if len(segments.chunk):
+                    yield _Find(part.lines(number), summary.source, section, segments)
 
 
-def _read(handle: int, offset: int, count: int) -> memoryview:
-    view, at = np.empty(count, np.uint8).data, 0
-    while at < count:
-        got = os.preadv(handle, [view[at:]], offset + at)
-        if not got:
-            raise OSError(0, "a part is shorter than its summary says")
-        at += got
-    return view
+def _gather(job: Job, finds: Sequence[_Find], place: Ints, size: Ints, lines: memoryview) -> None:
+    """Read each section's lines, which lie after one another, to the places of their files."""
+    at = 0
+    for lines_of, several in groupby(finds, lambda find: find.lines):
+        with lines_of.open("rb", buffering=0) as file:
+            for find in several:
+                count = len(find.segments.chunk)
+                begins = place[at : at + count].tolist()
+                ends = (place[at : at + count] + size[at : at + count]).tolist()
+                views = [lines[begin:end] for begin, end in zip(begins, ends)]
+                _read_all(file.fileno(), int(find.segments.offset[0]), views)
+                at += count
 
 
-def _write(job: Job, chunk: int, overlap: bool, segments: Sequence[_Segment], flat: bool) -> ChunkFile:
+def _streamed(job: Job, which: Range, summaries: Sequence[Summary], flat: bool) -> list[ChunkFile]:
+    """Write the files of a range, of one chunk, that is too large for memory."""
+    finds = list(_finds(job, which, summaries))
+    files = []
+    for overlap in (False, True):
+        mine = [find for find in finds if find.section.overlap == overlap]
+        if mine:
+            rows = sum(int(find.segments.rows.sum()) for find in mine)
+            sources = sorted({find.source for find in mine})
+            files.append(_write(job, which.low, overlap, flat, _blocks(mine), rows, sources))
+    return files
+
+
+def _blocks(finds: Sequence[_Find]) -> Iterator[memoryview]:
+    """The lines of one file, block by block."""
+    for lines_of, several in groupby(finds, lambda find: find.lines):
+        with lines_of.open("rb", buffering=0) as file:
+            for find in several:
+                first, last = find.segments.offset[[0, -1]].tolist()
+                for offset in range(first, last, BLOCK):
+                    block = np.empty(min(BLOCK, last - offset), np.uint8).data
+                    _read_all(file.fileno(), offset, [block])
+                    yield block
+
+
+def _read_all(handle: int, offset: int, views: list[memoryview]) -> None:
+    """Read what lies after one another into several places."""
+    for begin in range(0, len(views), _MOST):
+        some = views[begin : begin + _MOST]
+        while some:
+            got = os.preadv(handle, some, offset)
+            if not got:
+                raise OSError(0, "a part is shorter than its summary says")
+            offset += got
+            some = _after(some, got)
+
+
+def _after(views: list[memoryview], count: int) -> list[memoryview]:
+    """What is left of the places once so many bytes are there."""
+    for number, view in enumerate(views):
+        if count < len(view):
+            return [view[count:], *views[number + 1 :]]
+        count -= len(view)
+    return []
+
+
+def _memory(size: int) -> memoryview:
+    """Memory for so many bytes, until it is asked for again by the same thread."""
+    found: NDArray[np.uint8] | None = getattr(_KEPT, "memory", None)
+    if found is None or len(found) < size:
+        found = _KEPT.memory = np.empty(max(size, RANGE_BYTES), np.uint8)
+    return found.data[:size]
+
+
+def _write(
+    job: Job, chunk: int, overlap: bool, flat: bool, blocks: Iterable[memoryview], rows: int, sources: Sequence[int]
+) -> ChunkFile:
     name = path_of(job, chunk, overlap, flat)
     path = job.folder / name
     if not flat:
         path.parent.mkdir(exist_ok=True)
-    digest, size, held = hashlib.sha256(), 0, 0
-    waiting: list[memoryview] = []
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        for segment in segments:
-            for block in _blocks(segment.data):
-                digest.update(block)
-                size += len(block)
-                waiting.append(block)
-                held += len(block)
-                if held >= AT_ONCE or len(waiting) == _MOST:
-                    _write_all(handle, waiting)
-                    waiting, held = [], 0
-        _write_all(handle, waiting)
-    finally:
-        os.close(handle)
-    sources = tuple(job.sources[number].name for number in sorted({segment.source for segment in segments}))
-    rows = sum(segment.rows for segment in segments)
-    return ChunkFile(max(chunk, 0), overlap, name, rows, size, digest.hexdigest(), sources)
-
-
-def _write_all(handle: int, blocks: list[memoryview]) -> None:
-    while blocks:
-        done = os.writev(handle, blocks)
-        while blocks and done >= len(blocks[0]):
-            done -= len(blocks.pop(0))
-        if done:
-            blocks[0] = blocks[0][done:]
-
-
-def _blocks(data: Any) -> Iterator[memoryview]:
-    """Lines that are in memory, or those of a part from one offset to another, block by block."""
-    if isinstance(data, memoryview):
-        yield data
-        return
-    part: Part = data[0]
-    with part.path("rows").open("rb", buffering=0) as file:
-        for offset in range(data[1], data[2], BLOCK):
-            yield _read(file.fileno(), offset, min(BLOCK, data[2] - offset))
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb", buffering=0) as file:
+        for block in blocks:
+            digest.update(block)
+            size += len(block)
+            write_all(file, block)
+    names = tuple(job.sources[number].name for number in sources)
+    return ChunkFile(max(chunk, 0), overlap, name, rows, size, digest.hexdigest(), names)

@@ -1,15 +1,17 @@
 """What a piece leaves behind: its lines by chunk, what is wanted to find them, and what was rejected.
 
 A part is some files of one name. The one with its summary, ``.json``, comes last and at once, so that a part that has
-it is whole; this is the journal of finished pieces.
+it is whole; this is the journal of finished pieces. The lines lie in slices, files of some chunks each, of which the
+first can be removed while the last are still wanted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,6 +23,10 @@ from consumers.release.partition import object_index
 from consumers.release.partition.writing import Lines, Places
 
 Ints = NDArray[np.int64]
+SLICES = 8
+"""Of a part, at most."""
+_LOWEST, _HIGHEST = -(1 << 31), 1 << 31
+_LOOKED = 1 << 22
 _AT_ONCE = 1 << 18
 """Bytes that are handed over in one call: the kernel takes several times as long for larger ones."""
 _SMALL = 1 << 20
@@ -37,6 +43,34 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The lines of chunks from `low` to below `high`, in a file of their own.
+
+    Parameters
+    ----------
+    bytes, digest
+        Of the file (XXH3, 128 bits, hex).
+    sections
+        In the order of the lines.
+    """
+
+    low: int
+    high: int
+    bytes: int
+    digest: str
+    sections: tuple[Section, ...] = ()
+
+    def meets(self, low: int, high: int) -> bool:
+        """Whether it may have lines of chunks from `low` to below `high`."""
+        return self.low < high and low < self.high
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Slice:
+        """A slice out of its JSON."""
+        return cls(**told | {"sections": tuple(Section(**each) for each in told["sections"])})
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a part holds.
 
@@ -50,10 +84,8 @@ class Summary:
         Rows that were read.
     rejected
         How many of them went nowhere, by reason.
-    bytes, digest
-        Of its lines (XXH3, 128 bits, hex).
-    sections
-        In the order of the lines.
+    slices
+        In order of chunk.
     samples
         Some of its ids, evenly, where it has an index of them.
     """
@@ -62,16 +94,20 @@ class Summary:
     source: int
     rows: int
     rejected: dict[str, int]
-    bytes: int
-    digest: str
-    sections: tuple[Section, ...] = ()
+    slices: tuple[Slice, ...] = ()
     samples: tuple[int, ...] = ()
+
+    @property
+    def sections(self) -> Iterator[Section]:
+        """Those of all slices."""
+        for each in self.slices:
+            yield from each.sections
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> Summary:
         """A summary out of its JSON."""
-        sections = tuple(Section(**each) for each in told["sections"])
-        return cls(**told | {"sections": sections, "samples": tuple(told["samples"])})
+        slices = tuple(Slice.of(each) for each in told["slices"])
+        return cls(**told | {"slices": slices, "samples": tuple(told["samples"])})
 
 
 class Segments(NamedTuple):
@@ -90,8 +126,12 @@ class Part:
     number: int
 
     def path(self, kind: str) -> Path:
-        """The file that holds ``rows``, ``index``, ``ids``, ``rejects`` or the summary, ``json``."""
+        """The file that holds ``index``, ``ids``, ``rejects`` or the summary, ``json``."""
         return self.folder / f"{self.number // 1000:06d}" / f"{self.number:09d}.{kind}"
+
+    def lines(self, number: int) -> Path:
+        """The file that holds a slice's lines."""
+        return self.path(f"rows{number}")
 
     def summary(self) -> Summary | None:
         """The summary where the part is whole."""
@@ -101,16 +141,20 @@ class Part:
             return None
         return Summary.of(told)
 
-    def is_sound(self, summary: Summary) -> bool:
-        """Whether the lines are as they were written."""
+    def is_sound(self, summary: Summary, wanted: Callable[[Slice], bool]) -> bool:
+        """Whether the lines of the slices that are wanted are as they were written."""
+        slices = enumerate(summary.slices)
+        return all(self._digest(number) == each.digest for number, each in slices if wanted(each))
+
+    def _digest(self, number: int) -> str:
         digest = xxhash.xxh3_128()
         try:
-            with self.path("rows").open("rb", buffering=0) as file:
-                while block := file.read(1 << 22):
+            with self.lines(number).open("rb", buffering=0) as file:
+                while block := file.read(_LOOKED):
                     digest.update(block)
         except FileNotFoundError:
-            return False
-        return digest.hexdigest() == summary.digest
+            return ""
+        return digest.hexdigest()
 
     def index(self) -> Index:
         """The index of its lines, to be asked for ranges of chunks."""
@@ -143,48 +187,81 @@ class Index:
 
 
 @dataclass(slots=True)
+class _SliceWriter:
+    """The file of a slice, and what was written to it."""
+
+    low: int
+    high: int
+    file: BinaryIO
+    digest: Any = field(default_factory=xxhash.xxh3_128)
+    sections: list[Section] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, data: NDArray[np.uint8], section: Section) -> None:
+        write_all(self.file, data.data)
+        self.digest.update(data.data)
+        self.sections.append(section)
+        self.bytes += len(data)
+
+    def done(self) -> Slice:
+        return Slice(self.low, self.high, self.bytes, self.digest.hexdigest(), tuple(self.sections))
+
+
+@dataclass(slots=True)
 class PartWriter:
     """Writes a part; a context manager that leaves nothing behind where it ends early."""
 
     part: Part
     source: int
     _files: dict[str, BinaryIO] = field(default_factory=dict)
-    _digest: Any = field(default_factory=xxhash.xxh3_128)
-    _sections: list[Section] = field(default_factory=list)
+    _slices: list[_SliceWriter] = field(default_factory=list)
     _ids: list[object_index.Rows] = field(default_factory=list)
     _rejected: dict[str, int] = field(default_factory=dict)
     _rows: int = 0
-    _bytes: int = 0
     _index: int = 0
 
     def __enter__(self) -> PartWriter:
-        self.part.path("rows").parent.mkdir(parents=True, exist_ok=True)
+        self.part.path("json").parent.mkdir(parents=True, exist_ok=True)
         self.part.path("json").unlink(missing_ok=True)
-        for kind in ("rows", "index", "rejects"):
+        for kind in ("index", "rejects"):
             self._files[kind] = self.part.path(kind).open("wb", buffering=0)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for file in self._files.values():
+        for file in (*self._files.values(), *(each.file for each in self._slices)):
             file.close()
         if kind is not None:
-            for name in ("rows", "index", "ids", "rejects"):
+            for name in ("index", "ids", "rejects"):
                 self.part.path(name).unlink(missing_ok=True)
+            for number in range(len(self._slices)):
+                self.part.lines(number).unlink(missing_ok=True)
 
     def add(self, lines: Lines, places: Places, *, overlap: bool) -> None:
         """Lines in order of their chunks."""
         if not len(places.row):
             return
         first = np.concatenate(([0], np.flatnonzero(np.diff(places.chunk)) + 1))
-        rows = np.diff(np.append(first, len(places.row)))
-        offset = np.append(lines.starts[first], lines.starts[-1]) + self._bytes
-        columns = (places.chunk[first], rows.astype(np.int32), offset)
-        _write(self._files["index"], b"".join(np.ascontiguousarray(each).tobytes() for each in columns))
-        _write(self._files["rows"], lines.data.data)
-        self._digest.update(lines.data.data)
-        self._sections.append(Section(overlap, len(first), self._index))
-        self._index += 16 * len(first) + 8
-        self._bytes += len(lines.data)
+        ends = np.append(first, len(places.row))
+        chunk, rows, offset = places.chunk[first], np.diff(ends).astype(np.int32), lines.starts[ends]
+        if not self._slices:
+            self._begin(chunk, offset)
+        for each in self._slices:
+            low, high = np.searchsorted(chunk, [each.low, each.high]).tolist()
+            if low == high:
+                continue
+            begin, end = offset[[low, high]].tolist()
+            columns = (chunk[low:high], rows[low:high], offset[low : high + 1] - begin + each.bytes)
+            write_all(self._files["index"], b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
+            each.add(lines.data[begin:end], Section(overlap, high - low, self._index))
+            self._index += 16 * (high - low) + 8
+
+    def _begin(self, chunk: NDArray[np.int32], offset: Ints) -> None:
+        """Cut the sky into slices that have as many bytes of the first lines each."""
+        even = np.searchsorted(offset, np.linspace(0, int(offset[-1]), SLICES + 1)[1:-1])
+        borders = [_LOWEST, *np.unique(chunk[np.minimum(even, len(chunk) - 1)]).tolist(), _HIGHEST]
+        for number, (low, high) in enumerate(pairwise(borders)):
+            file = self.part.lines(number).open("wb", buffering=0)
+            self._slices.append(_SliceWriter(low, high, file))
 
     def add_ids(self, rows: object_index.Rows) -> None:
         """Rows of a director for its index."""
@@ -195,7 +272,7 @@ class PartWriter:
         for reason in reasons:
             self._rejected[reason] = self._rejected.get(reason, 0) + 1
         lines = (json.dumps([reason, row + self._rows, text]) for reason, row, text in zip(reasons, rows, shown))
-        _write(self._files["rejects"], "".join(f"{line}\n" for line in lines).encode())
+        write_all(self._files["rejects"], "".join(f"{line}\n" for line in lines).encode())
 
     def count(self, rows: int) -> None:
         """Rows that were read, once a batch is done."""
@@ -209,8 +286,8 @@ class PartWriter:
             object_index.write(ids, self.part.path("ids"))
             samples = ids.ids[:: max(1, len(ids.ids) // 256)].tolist()
         summary = Summary(
-            self.part.number, self.source, self._rows, self._rejected, self._bytes, self._digest.hexdigest(),
-            tuple(self._sections), tuple(samples),
+            self.part.number, self.source, self._rows, self._rejected,
+            tuple(each.done() for each in self._slices), tuple(samples),
         )  # fmt: skip
         new = self.part.path("json.new")
         new.write_text(json.dumps(asdict(summary)), encoding="utf-8")
@@ -218,8 +295,8 @@ class PartWriter:
         return summary
 
 
-def _write(file: BinaryIO, data: Any) -> None:
-    """Write all of it: an unbuffered file may take less at once."""
+def write_all(file: BinaryIO, data: Any) -> None:
+    """Write all of it, some at a time: an unbuffered file may take less at once."""
     view = memoryview(data).cast("B")
     while len(view):
         view = view[os.write(file.fileno(), view[:_AT_ONCE]) :]

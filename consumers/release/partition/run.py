@@ -2,8 +2,8 @@
 
 1. What the job was told is held against what the folder was begun with.
 2. Pieces without a sound part are cut.
-3. Parts are merged into chunk files, range by range; a director's ids into its index.
-4. Rejected rows are listed, the manifest is written, and the parts are removed.
+3. Parts are merged into chunk files, range by range, and removed; a director's ids go into its index.
+4. Rejected rows are listed, and the manifest is written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,8 +29,8 @@ from consumers.release.partition import object_index
 from consumers.release.partition.cluster import Workers
 from consumers.release.partition.cut import cut, part_of
 from consumers.release.partition.job import WORK, Job
-from consumers.release.partition.merge import FLAT, Range, chunks_of, list_parts, merge, merged, ranges
-from consumers.release.partition.parts import Summary
+from consumers.release.partition.merge import FLAT, RANGES, Range, chunks_of, list_parts, merge, merged, ranges
+from consumers.release.partition.parts import Slice, Summary
 from consumers.release.partition.rejects import write_rejects
 from consumers.release.partition.source import pieces as pieces_of
 from consumers.release.partition.trouble import disk
@@ -108,7 +109,6 @@ def partition(job: Job, description: bytes, workers: Workers, progress: Progress
             _forget_others(folder, files)
             made = _manifest(job, summaries, files)
             manifests.write(made, folder)
-            _discard(job, summaries, workers)
             shutil.rmtree(folder / WORK)
             return Outcome(made, fresh, len(summaries) - fresh)
 
@@ -116,12 +116,9 @@ def partition(job: Job, description: bytes, workers: Workers, progress: Progress
 def _cut(job: Job, workers: Workers, progress: Progress) -> tuple[list[Summary], int]:
     """The summaries of all pieces, and how many of them were cut now."""
     pieces = pieces_of(job.sources, job.csv, job.rows)
-    found: dict[int, Summary] = {}
-    for piece in pieces:
-        part = part_of(job, piece.number)
-        summary = part.summary()
-        if summary is not None and part.is_sound(summary):
-            found[piece.number] = summary
+    there = {piece.number: summary for piece in pieces if (summary := part_of(job, piece.number).summary()) is not None}
+    wanted = _wanted(job, list(there.values())) if len(there) == len(pieces) else _everything
+    found = {number: each for number, each in there.items() if part_of(job, number).is_sound(each, wanted)}
     sizes = _sizes(job, [piece.source for piece in pieces])
     progress.begin("cut", sum(sizes))
     progress.advance(sum(sizes[number] for number in found))
@@ -130,6 +127,22 @@ def _cut(job: Job, workers: Workers, progress: Progress) -> tuple[list[Summary],
         found[missing[number].number] = summary
         progress.advance(sizes[missing[number].number])
     return [found[piece.number] for piece in pieces], len(missing)
+
+
+def _everything(_: Slice) -> bool:
+    return True
+
+
+def _wanted(job: Job, summaries: Sequence[Summary]) -> Callable[[Slice], bool]:
+    """Which slices are still to be merged; the others may be gone."""
+    left = [each for each in ranges(job, summaries) if merged(job, each) is None]
+    lows = [each.low for each in left]
+
+    def meets(part: Slice) -> bool:
+        last = bisect_left(lows, part.high)
+        return last > 0 and part.meets(left[last - 1].low, left[last - 1].high)
+
+    return meets
 
 
 def _sizes(job: Job, sources: Sequence[int]) -> list[int]:
@@ -152,10 +165,34 @@ def _merge(job: Job, summaries: Sequence[Summary], workers: Workers, progress: P
         else:
             found[each.number] = files
             progress.advance(each.bytes)
-    for number, files in workers.each(merge, [(job, each, listed, flat) for each in missing]):
+    spent = _Spent(job, summaries, every)
+    spent.remove(found)
+    for number, files in workers.each(merge, [(job, each, listed, flat) for each in missing], most=RANGES):
         found[missing[number].number] = files
         progress.advance(missing[number].bytes)
+        spent.remove(found)
     return sorted(file for each in every for file in found[each.number])
+
+
+class _Spent:
+    """Removes slices of parts once all their chunks are merged, so that the disk need not hold everything twice."""
+
+    def __init__(self, job: Job, summaries: Sequence[Summary], every: Sequence[Range]) -> None:
+        self._every, self._first = every, 0
+        slices = [
+            (each.high, part_of(job, summary.piece).lines(number))
+            for summary in summaries
+            for number, each in enumerate(summary.slices)
+        ]
+        self._left = sorted(slices, reverse=True)
+
+    def remove(self, done: Container[int]) -> None:
+        """Remove what has no chunk after the ranges that are done without a gap."""
+        while self._first < len(self._every) and self._every[self._first].number in done:
+            self._first += 1
+        whole = self._first == len(self._every)
+        while self._left and (whole or self._left[-1][0] <= self._every[self._first].low):
+            self._left.pop()[1].unlink(missing_ok=True)
 
 
 def _index(job: Job, summaries: Sequence[Summary], workers: Workers) -> None:
@@ -201,20 +238,6 @@ def _manifest(job: Job, summaries: Sequence[Summary], files: Sequence[ChunkFile]
         rejected=dict(sorted(rejected.items())),
         files=tuple(files),
     )
-
-
-def _discard(job: Job, summaries: Sequence[Summary], workers: Workers) -> None:
-    """Remove the parts, on all workers: giving gigabytes back to the system takes its time."""
-    pieces = [summary.piece for summary in summaries]
-    share = 2 * workers.count
-    for _ in workers.each(discard, [(job, pieces[first::share]) for first in range(min(share, len(pieces)))]):
-        pass
-
-
-def discard(job: Job, pieces: Sequence[int]) -> None:
-    """Remove the lines of some parts."""
-    for piece in pieces:
-        part_of(job, piece).path("rows").unlink(missing_ok=True)
 
 
 @contextmanager
