@@ -125,19 +125,28 @@ def read(folder: Path) -> Manifest:
     Wrong
         ``no_manifest``: the folder has none, so that its partitioning did not end. ``bad_manifest``: it cannot be read.
     """
+    must_have(folder)
     path = folder / NAME
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise Wrong(
-            "no_manifest", f"{folder} has no manifest: its partitioning did not end", "run release partition again"
-        ) from None
+    lines = path.read_text(encoding="utf-8").splitlines()
     try:
         return _read(lines)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise Wrong(
             "bad_manifest", f"{path} is not a manifest of format {FORMAT} ({error})", "partition the table anew"
         ) from error
+
+
+def must_have(folder: Path) -> None:
+    """See that a table's folder has a manifest.
+
+    Raises
+    ------
+    Wrong
+        ``no_manifest``: it has none.
+    """
+    if not (folder / NAME).exists():
+        text = f"{folder} has no manifest: its partitioning did not end"
+        raise Wrong("no_manifest", text, "run release partition again")
 
 
 def tables(folder: Path) -> Iterator[Path]:

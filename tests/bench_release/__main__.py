@@ -43,7 +43,7 @@ def main() -> int:
         parts: dict[str, Part] = {}
         for name in chosen:
             print(name, flush=True)
-            run = Run(folder / name, kept, 0.1 if asked.quick else 1.0, asked.rounds or (2 if asked.quick else 3))
+            run = Run(folder / name, kept, 0.1 if asked.quick else 1.0, asked.rounds or (2 if asked.quick else 5))
             run.folder.mkdir()
             begun = time.monotonic()
             parts[name] = _measure(name)(run)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -247,11 +247,17 @@ class Ledger:
     async def sending(self, held: Held, several: Sequence[Sent]) -> None:
         """Write that these are about to be handed to their workers."""
         rows = [
-            {"key": held.planned.key, "attempt": held.attempt, **asdict(each)} | {"contribution_id": None}
+            {
+                "key": held.planned.key,
+                "attempt": held.attempt,
+                "ordinal": each.ordinal,
+                "worker": each.worker,
+                "worker_url": each.worker_url,
+                "url": each.url,
+                "contribution_id": None,
+            }
             for each in several
         ]
-        for row in rows:
-            del row["contribution"]
         async with self._engine.begin() as connection:
             await self._fence(connection, held)
             # They may be there, where this was written and the answer to its commit was lost.

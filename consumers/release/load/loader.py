@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from consumers.release.load import registering
@@ -48,6 +48,7 @@ class Loader:
         self._world, self._plan = world, plan
         self._held: dict[str, tuple[Held, asyncio.Task[None]]] = {}
         self._failed: list[NotLoaded] = []
+        self._over = asyncio.Condition()
 
     async def run(self, *, take_over: bool = False) -> Loaded:
         """Bring everything in, and return once all transactions are over, this loader's and others'.
@@ -97,11 +98,17 @@ class Loader:
             if held is None:
                 if all(each.state in (State.COMMITTED, State.FAILED) for each in await self._world.ledger.standings()):
                     return
-                await asyncio.sleep(idle_s)
+                await self._another(idle_s)
                 idle_s = min(idle_s * 1.5, _IDLE_S)
                 continue
             idle_s = 0.02
             await self._load(held)
+
+    async def _another(self, most_s: float) -> None:
+        """Wait until a transaction of this loader is over, or so long: of others' it hears by the ledger alone."""
+        async with self._over:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), most_s)
 
     async def _load(self, held: Held) -> None:
         world = self._world
@@ -128,6 +135,8 @@ class Loader:
             world.progress.under_way(1.0, held.planned.key, held.planned.bytes)
             del self._held[held.planned.key]
             await world.ledger.let_go(held)
+            async with self._over:
+                self._over.notify_all()
 
     @asynccontextmanager
     async def _keeping(self) -> AsyncIterator[None]:

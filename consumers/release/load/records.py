@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
@@ -56,11 +55,16 @@ async def take_in(connection: AsyncConnection, plan: Plan, table: str, digest: s
                 "ordinal": number,
                 "chunk": each.chunk,
                 "overlap": each.overlap,
-                "parts": json.dumps([asdict(part) for part in each.parts]),
+                "parts": _parts(each),
             }
             for number, each in enumerate(planned.contributions)
         ]
         await connection.execute(sa.insert(contributions), rows)
+
+
+def _parts(planned: Planned) -> str:
+    names = Part.__slots__
+    return json.dumps([{name: getattr(part, name) for name in names} for part in planned.parts])
 
 
 def _new(planned: PlannedTransaction, table_ordinal: int, now: float) -> dict[str, Any]:

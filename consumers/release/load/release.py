@@ -111,7 +111,7 @@ def read(folder: Path) -> Release:
 
 def _finished(folder: Path) -> None:
     for place in sorted(folder.glob(f"*/{manifests.DESCRIPTION}")):
-        manifests.read(place.parent)
+        manifests.must_have(place.parent)
 
 
 def _one(names: set[str], folder: Path, what: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from stream.errors import Wrong
 
@@ -44,13 +45,18 @@ class LoadDialect:
         Wrong
             ``release_dialect``: the service does not take this character.
         """
-        ours = dict(zip(_USUAL, (self.delimiter, self.enclosing, self.escape, self.line_end)))
-        for name, character in ours.items():
-            if character not in _SPELT:
-                raise Wrong(
-                    "release_dialect",
-                    f"Qserv does not take {character!r} for {name}",
-                    "partition with TAB or comma between fields",
-                )
-        spelt = {name: _SPELT[character] for name, character in ours.items()}
-        return {name: value for name, value in spelt.items() if value != _USUAL[name]}
+        return _fields(self)
+
+
+@cache
+def _fields(dialect: LoadDialect) -> Mapping[str, str]:
+    ours = dict(zip(_USUAL, (dialect.delimiter, dialect.enclosing, dialect.escape, dialect.line_end)))
+    for name, character in ours.items():
+        if character not in _SPELT:
+            raise Wrong(
+                "release_dialect",
+                f"Qserv does not take {character!r} for {name}",
+                "partition with TAB or comma between fields",
+            )
+    spelt = {name: _SPELT[character] for name, character in ours.items()}
+    return {name: value for name, value in spelt.items() if value != _USUAL[name]}

@@ -8,7 +8,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import BinaryIO, Protocol
+from urllib.parse import urlencode
 
 import aiohttp
 
@@ -90,6 +92,12 @@ class Request:
     answer_s: float
 
     @property
+    def whole_url(self) -> str:
+        """With path and query; aiohttp takes one that it knows apart but once."""
+        query = f"?{urlencode(self.query)}" if self.query else ""
+        return f"{self.url}/{self.path}{query}"
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """The Content-Type is exactly this, without a charset: else Qserv passes the body over (1.2)."""
         if isinstance(self.body, Form):
@@ -155,11 +163,10 @@ class HttpTransport:
         try:
             async with self._session.request(
                 request.method,
-                f"{request.url}/{request.path}",
-                params=request.query,
+                request.whole_url,
                 headers=request.headers,
                 data=body.blocks() if isinstance(body, Form) else body,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s, sock_read=request.answer_s),
+                timeout=_timeout(self._connect_s, request.answer_s),
                 allow_redirects=False,
             ) as answer:
                 return Answer(answer.status, await answer.read())
@@ -172,6 +179,11 @@ class HttpTransport:
     async def close(self) -> None:
         if self._opened is not None:
             await self._opened.close()
+
+
+@lru_cache
+def _timeout(connect_s: float, answer_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=answer_s)
 
 
 def _why(error: Exception) -> str:
