@@ -95,6 +95,7 @@ class Loader:
         idle_s = 0.02
         while True:
             held = await self._world.ledger.take()
+            self._world.ending = held is None
             if held is None:
                 if all(each.state in (State.COMMITTED, State.FAILED) for each in await self._world.ledger.standings()):
                     return

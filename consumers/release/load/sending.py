@@ -23,7 +23,7 @@ _GROUP = 256
 _LOOKS_S = (0.0, 0.2, 1.0)
 """When it is looked for a contribution whose answer was lost, seconds after one another."""
 _STILL_S = 10.0
-_SHARE, _LEAST_S = 0.25, 0.04
+_SHARE, _SHARE_AT_END, _LEAST_S = 0.25, 0.08, 0.04
 _HOPELESS = (Status.LOAD_FAILED, Status.CREATE_FAILED, Status.START_FAILED, Status.CANCELLED)
 
 
@@ -193,11 +193,14 @@ class Sender:
                 self._ended, still = ended, Deadline.after(clock, _STILL_S)
                 self._tell()
             if len(self._sent) - ended <= most // 2 or self._hopeless(found):
+                self._world.usual_s = clock.monotonic() - begun
                 return found
             if still.passed:
                 await self._alive()
                 still = Deadline.after(clock, _STILL_S)
-            await asyncio.sleep(_pause(clock.monotonic() - begun, ended - before, len(self._sent) - ended - most // 2))
+            waited_s, left = clock.monotonic() - begun, len(self._sent) - ended - most // 2
+            rest_s = waited_s * left / (ended - before) if ended > before else self._world.usual_s - waited_s
+            await asyncio.sleep(_pause(waited_s, rest_s, last=self._world.ending))
 
     def _tell(self) -> None:
         planned = self._held.planned
@@ -235,13 +238,14 @@ class Sender:
             await self._world.asked(partial(self._world.wire.negotiate, url))
 
 
-def _pause(waited_s: float, ended: int, left: int) -> float:
-    """Seconds until it is asked again: a part of what `left` contributions will take, going by those that `ended`.
+def _pause(waited_s: float, rest_s: float, *, last: bool) -> float:
+    """Seconds until it is asked again, where it may take `rest_s` more.
 
-    Each question costs both sides about a millisecond, of machines that have loading to do.
+    Each question costs both sides about a millisecond, of machines that have loading to do. Only of the `last`
+    transactions it is asked often, since nothing else is loaded meanwhile.
     """
-    expected_s = waited_s * left / ended if ended > 0 else waited_s
-    return min(max(_SHARE * expected_s, _LEAST_S), 1.0)
+    pause_s = _SHARE_AT_END * waited_s if last else max(min(rest_s / 2, waited_s), _SHARE * waited_s)
+    return min(max(pause_s, _LEAST_S), 1.0)
 
 
 def _spelt(dialect: Dialect) -> LoadDialect:

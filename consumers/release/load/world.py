@@ -60,7 +60,15 @@ class Limits:
 
 @dataclass(slots=True)
 class World:
-    """All that a load needs."""
+    """All that a load needs, and two things that it has seen.
+
+    Attributes
+    ----------
+    ending
+        Whether no transaction is left that nobody works on.
+    usual_s
+        How long contributions were last waited for, seconds.
+    """
 
     release: Release
     controller: Controller
@@ -73,6 +81,8 @@ class World:
     progress: Progress = field(default_factory=Silent)
     crossing: Crossing = nothing
     load: str = ""
+    ending: bool = False
+    usual_s: float = 0.0
     provenance: dict[str, Any] = field(default_factory=dict)
     _places: dict[int, Location] = field(default_factory=dict)
     _sending: asyncio.Semaphore | None = None
