@@ -310,10 +310,12 @@ def measured(path: Path, escaped: bool) -> tuple[int, int]:
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(buffer):
                 block = np.frombuffer(buffer, np.uint8, count)
-                ends = np.flatnonzero(block == NEWLINE)
-                before = np.where(ends > 0, block[ends - 1], last)
-                size, rows, last = size + count, rows + len(ends), int(block[-1])
-                odd = odd or bool(np.any(before == BACKSLASH))
+                is_end = block == NEWLINE
+                if escaped and not odd and (last == BACKSLASH or buffer.find(BACKSLASH, 0, count) >= 0):
+                    odd = (last == BACKSLASH and bool(is_end[0])) or bool(
+                        np.any(is_end[1:] & (block[:-1] == BACKSLASH))
+                    )
+                size, rows, last = size + count, rows + int(np.count_nonzero(is_end)), int(block[-1])
     except OSError as error:
         text = f"failed to open the file '{path}', error: '{os.strerror(error.errno or 0)}', errno: {error.errno}"
         raise ReadFailed(text, system=error.errno or 0) from None
