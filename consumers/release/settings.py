@@ -48,6 +48,10 @@ class ReleaseSettings(Layered):
     release_in_flight: PositiveInt = Field(
         default=4096, description="Most contributions that are submitted and not yet loaded, of one loader."
     )
+    release_worker_limit: PositiveInt | None = Field(
+        default=None,
+        description="Contributions of this database that a worker loads at once (ASYNC_PROC_LIMIT); its own if none.",
+    )
     release_transactions: PositiveInt = Field(default=4, description="Super-transactions that one loader has open.")
     release_lease_s: PositiveFloat = Field(
         default=60.0, description="Seconds without a sign of life after which another loader takes over."

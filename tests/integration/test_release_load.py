@@ -46,6 +46,12 @@ async def test_every_row_of_a_release_is_loaded_once(qserv: QservDouble, release
     assert len(attempts(qserv)) == begun == len(loaded.standings)
 
 
+async def test_workers_load_as_many_at_once_as_the_setting_says(qserv: QservDouble, release_folder: Path) -> None:
+    loaded = await load(qserv, release_folder, release_worker_limit=1)
+    (database,) = qserv.memory.databases.values()
+    assert loaded.complete and database.config["ASYNC_PROC_LIMIT"] == 1
+
+
 async def test_a_transaction_says_in_its_context_what_it_brings(qserv: QservDouble, release_folder: Path) -> None:
     loaded = await load(qserv, release_folder)
     told = [each.context["skyburst"] for each in qserv.memory.transactions.values()]

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from astropy.io import fits
 from doubles.load_data import fields_of
 from doubles.release_cases import a_job, cut_up, lines_of
 from doubles.release_tables import FILTER, MATCH, OBJECT, REFERENCE, SOURCE, objects, sources, write
 
 from consumers.release.manifest import Manifest, read
+from consumers.release.partition import source
 from consumers.release.partition.cluster import Workers, open_workers
 from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.table import Role, Table
 from stream.errors import Fatal, Wrong
 from stream.overlap import Overlap
 from stream.sky import Layout
@@ -77,6 +80,27 @@ def test_a_director_of_parquet_has_each_row_once_and_its_overlap_where_qserv_put
         fields = by_id[row["objectId"]]
         assert fields[4] == (row["name"] and row["name"].encode())
         assert fields[3] is None if np.isnan(row["flux"]) else float(fields[3] or b"") == row["flux"]
+
+
+def test_fits_is_cut_in_pieces_of_rows_and_gives_the_files_that_parquet_gives(
+    tmp_path: Path, workers: Workers, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "PIECE_ROWS", 700)
+    table = Table("Object", Role.DIRECTOR, OBJECT.columns[:4], "objectId", "ra", "dec")
+    made = objects(rng, 2000).drop_columns("name").to_pydict()
+    made["dec"][1500] = 91.0
+    columns = {name: np.array(values) for name, values in made.items()}
+    fits.BinTableHDU.from_columns(
+        [fits.Column(name, "K" if name == "objectId" else "D", array=values) for name, values in columns.items()]
+    ).writeto(tmp_path / "objects.fits")
+    write(pa.table(columns), tmp_path / "objects.parquet")
+    found = {}
+    for form in ("fits", "parquet"):
+        outcome = cut_up(table, [tmp_path / f"objects.{form}"], tmp_path / form, workers, layout=LAYOUT)
+        assert outcome.cut == 3
+        assert [each["row"] for each in rejects(tmp_path / form / "Object")] == ["1501"]
+        found[form] = {file.path: (file.rows, file.sha256) for file in outcome.manifest.files}
+    assert found["fits"] == found["parquet"] and len(found["fits"]) > 20
 
 
 def test_rows_in_a_chunk_file_are_in_order_of_file_and_row(

@@ -37,6 +37,7 @@ def limits(settings: ReleaseSettings) -> Limits:
     """How much at once, and how long is waited."""
     return Limits(
         in_flight=settings.release_in_flight,
+        of_worker=settings.release_worker_limit,
         by_value=settings.release_by == "value",
         transactions=settings.release_transactions,
         unreachable_s=settings.release_unreachable_s,

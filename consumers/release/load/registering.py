@@ -128,6 +128,8 @@ async def register(world: World) -> DatabaseState:
         found = await look(world)
     if found is None:
         raise Wrong("qserv_refused", f"database {release.database.name} cannot be registered", "see Qserv's log")
+    if (most := world.limits.of_worker) is not None:
+        await world.asked(lambda: world.controller.configure(release.database.name, {"ASYNC_PROC_LIMIT": most}))
     have = {table.name: table for table in found.tables}
     for name in release.tables:
         if name not in have:

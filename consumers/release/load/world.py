@@ -34,6 +34,8 @@ class Limits:
         Contributions submitted and not yet loaded, of all transactions of this loader.
     sending
         Requests with contributions under way at once.
+    of_worker
+        Contributions of the database that a worker loads at once; None for what it is set to.
     by_value
         Whether workers are sent the bytes.
     transactions
@@ -50,6 +52,7 @@ class Limits:
 
     in_flight: int = 4096
     sending: int = 8
+    of_worker: int | None = None
     by_value: bool = False
     transactions: int = 4
     unreachable_s: float = 300.0

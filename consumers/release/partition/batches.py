@@ -247,12 +247,17 @@ def arrow_batches(path: Path, piece: Piece, table: Table, delimiter: str, rows: 
     """The rows of a piece of a catalogue of any other form."""
     sources = [column.source for column in table.columns]
     names = {column.name: i for i, column in enumerate(table.columns)}
-    found = _row_group(path, piece, sources, rows) if piece.group >= 0 else _whole(path, sources, rows)
-    for batch in found:
+    for batch in _batches(path, piece, sources, rows):
         yield ArrowBatch(batch, names, delimiter)
 
 
-def _whole(path: Path, sources: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, piece: Piece, sources: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    if piece.group >= 0:
+        return _row_group(path, piece, sources, rows)
+    if piece.last >= 0:
+        from consumers.release.reading.fits_file import FitsCatalogue
+
+        return FitsCatalogue(path).batches(sources, rows, piece.first, piece.last)
     from consumers.release.reading import open_catalogue
 
     return open_catalogue(path).batches(sources, rows)

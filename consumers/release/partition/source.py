@@ -36,7 +36,7 @@ class Piece:
     group
         The row group of a Parquet file; -1 of others.
     first, last
-        Rows of the row group, or bytes of a CSV file; 0 and -1 for a whole file.
+        Rows of the row group or of a FITS file, or bytes of a CSV file; 0 and -1 for a whole file.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Source:
     path
         Where it is, absolute.
     form
-        ``csv``; ``parquet`` where it is read by row groups; else ``catalogue``.
+        ``csv``; ``parquet`` where it is read by row groups; ``fits``; else ``catalogue``, which is read whole.
     bytes, changed, digest
         Its size, its time of change (ns), and XXH3 of its beginning and end.
     """
@@ -89,7 +89,7 @@ class Source:
             raise Wrong("no_file", f"{path} cannot be read: {error.strerror}", "check the path") from error
         form = "csv"
         if look.startswith((b"PAR1", b"SIMPLE", b"\x1f\x8b")):
-            form = _form(path, table, parquet=look.startswith(b"PAR1"))
+            form = _form(path, table, look)
         return cls(name, str(path), form, stat.st_size, stat.st_mtime_ns, xxhash.xxh3_64_hexdigest(look))
 
 
@@ -136,10 +136,15 @@ def _ranges(source: Source, csv: CsvDialect, rows: int) -> list[tuple[int, int, 
         inner = csv_borders.borders(read, csv, size, PIECE_BYTES) if size > PIECE_BYTES else []
         ends = [0, *inner, size] if size else []
         return [(-1, begin + first, begin + last) for first, last in pairwise(ends)]
+    most = min(PIECE_ROWS, 32 * rows)
+    if source.form == "fits":
+        from consumers.release.reading.fits_file import FitsCatalogue
+
+        count = FitsCatalogue(path).rows
+        return [(-1, first, min(first + most, count)) for first in range(0, count, most)]
     if source.form == "parquet":
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-        most = min(PIECE_ROWS, 32 * rows)
         return [
             (group, first, min(first + most, count))
             for group, count in enumerate(groups)
@@ -148,8 +153,8 @@ def _ranges(source: Source, csv: CsvDialect, rows: int) -> list[tuple[int, int, 
     return [(-1, 0, -1)]
 
 
-def _form(path: Path, table: Table, *, parquet: bool) -> str:
-    """How a file that is no CSV is read: a Parquet file by row groups, where all columns are its own."""
+def _form(path: Path, table: Table, begin: bytes) -> str:
+    """How a file that is no CSV is read: FITS by rows, a Parquet file by row groups, where all columns are its own."""
     from consumers.release.reading import open_catalogue
 
     catalogue = open_catalogue(path)
@@ -159,7 +164,9 @@ def _form(path: Path, table: Table, *, parquet: bool) -> str:
         some = ", ".join(missing[:12]) + (" …" if len(missing) > 12 else "")
         text = f"{path} ({catalogue.form}) has no column {some}"
         raise Wrong("no_column", text, "give the description that belongs to these files")
-    if not parquet:
+    if begin.startswith(b"SIMPLE"):
+        return "fits"
+    if not begin.startswith(b"PAR1"):
         return "catalogue"
     with pq.ParquetFile(path) as file:
         own = set(file.schema_arrow.names)
