@@ -32,6 +32,8 @@ FIRST = ("unit", "property")
 SEED = int(os.environ.get("SKYBURST_SEED") or secrets.randbits(32))
 SPENT: dict[str, float] = defaultdict(float)
 COUNTED: dict[str, int] = defaultdict(int)
+RELEASE_TESTS = "test_release_"
+OF_RELEASE: list[float] = []
 STARTED: dict[str, float] = {}
 
 hypothesis.settings.register_profile("usual", deadline=None, print_blob=True)
@@ -60,15 +62,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    suite = Path(report.nodeid.split("::")[0]).parent.name
-    SPENT[suite] += report.duration
-    COUNTED[suite] += report.when == "call"
+    path = Path(report.nodeid.split("::")[0])
+    SPENT[path.parent.name] += report.duration
+    COUNTED[path.parent.name] += report.when == "call"
+    if path.name.startswith(RELEASE_TESTS):
+        OF_RELEASE.append(report.duration)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("seconds by suite")
     for suite, seconds in sorted(SPENT.items()):
         terminalreporter.write_line(f"{suite:12} {seconds:8.1f} s  {COUNTED[suite]:5} tests")
+    terminalreporter.write_line(f"(of all, tests of release catalogues took {sum(OF_RELEASE):.1f} s)")
     for name, seconds in STARTED.items():
         terminalreporter.write_line(f"({name} took {seconds:.1f} s to start)")
 

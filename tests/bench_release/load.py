@@ -34,7 +34,7 @@ from tests.bench_release.part import Part, Run
 WORKERS = 2
 FIRST_CHUNK = 7480
 """Of 85 stripes, with enough chunks after it."""
-LARGE_FILES, LARGE_ROWS, FLOATS = 24, 75_000, 20
+LARGE_FILES, LARGE_ROWS, FLOATS = 48, 75_000, 20
 SMALL_FILES, SMALL_ROWS, SMALL_CHUNKS, SMALL_FLOATS = 5_000, 100, 50, 4
 PLAIN, OURS, BARE, MERGED = "plain LOAD DATA streams", "skyburst", "the double's bare rate", "skyburst, merged"
 

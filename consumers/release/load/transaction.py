@@ -87,7 +87,7 @@ class TransactionLoad:
             return None
         if held.transaction is None:
             self._held = held = await world.ledger.loading(held, found.id)
-        found = await self._settled(found.id)
+        found = await self._settled(found)
         if found.state is TransactionState.FINISHED:
             await self._stands(found)
             return None
@@ -133,7 +133,7 @@ class TransactionLoad:
             begun = found
         world.crossing("after_begin")
         self._held = await world.ledger.loading(self._held, begun.id)
-        begun = await self._settled(begun.id)
+        begun = await self._settled(begun)
         if begun.state is not TransactionState.STARTED:
             raise Unsure(f"transaction {begun.id} is {begun.state}")
 
@@ -215,23 +215,23 @@ class TransactionLoad:
         world, number = self._world, self._held.transaction or 0
         for _ in range(world.limits.attempts):
             try:
-                await world.told(lambda: world.controller.end(number, abort=abort))
+                found = await world.told(lambda: world.controller.end(number, abort=abort))
             except (LostAnswer, Refused) as error:
                 world.progress.says(f"asking how transaction {number} is: {error.message}")
-            found = await self._settled(number)
+                found = await world.asked(lambda: world.controller.transaction(number))
+            found = await self._settled(found)
             if found.state is not TransactionState.STARTED:
                 break
         return found
 
-    async def _settled(self, number: int) -> Transaction:
+    async def _settled(self, found: Transaction) -> Transaction:
         """The transaction, once its state is none that passes by itself."""
-        wait_s = 0.01
-        while True:
-            found = await self._world.asked(lambda: self._world.controller.transaction(number))
-            if not found.state.moving:
-                return found
+        number, wait_s = found.id, 0.01
+        while found.state.moving:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 1.5, 2.0)
+            found = await self._world.asked(lambda: self._world.controller.transaction(number))
+        return found
 
 
 def _lost(held: Held, error: Unsure) -> NotLoaded:
