@@ -246,18 +246,9 @@ class Ledger:
     @patient
     async def sending(self, held: Held, several: Sequence[Sent]) -> None:
         """Write that these are about to be handed to their workers."""
-        rows = [
-            {
-                "key": held.planned.key,
-                "attempt": held.attempt,
-                "ordinal": each.ordinal,
-                "worker": each.worker,
-                "worker_url": each.worker_url,
-                "url": each.url,
-                "contribution_id": None,
-            }
-            for each in several
-        ]
+        mine = {"key": held.planned.key, "attempt": held.attempt, "contribution_id": None}
+        names = ("ordinal", "worker", "worker_url", "url")
+        rows = [mine | {name: getattr(each, name) for name in names} for each in several]
         async with self._engine.begin() as connection:
             await self._fence(connection, held)
             # They may be there, where this was written and the answer to its commit was lost.
