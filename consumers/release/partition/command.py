@@ -75,9 +75,6 @@ def partition(
 
     FILES are Parquet, FITS or CSV. It may be killed at any time: run again, it goes on where it was.
     """
-    from stream.collecting import stop_collecting
-
-    stop_collecting()
     from consumers.release.description import felis_file
     from consumers.release.partition.csv_dialect import CsvDialect
     from consumers.release.partition.job import layout_of, prepare

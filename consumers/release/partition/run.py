@@ -175,7 +175,7 @@ def _merge(job: Job, summaries: Sequence[Summary], workers: Workers, progress: P
 
 
 class _Spent:
-    """Removes slices of parts once all their chunks are merged, so that the disk need not hold everything twice."""
+    """Removes slices of parts once all their chunks are merged."""
 
     def __init__(self, job: Job, summaries: Sequence[Summary], every: Sequence[Range]) -> None:
         self._every, self._first = every, 0
