@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from stream.alertdb.direct import DirectWriter
 from stream.alertdb.names import is_folder, number_of
 
 Bytes = bytes | memoryview
@@ -82,6 +83,7 @@ class RealDisk:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._direct = DirectWriter()
         missing = [folder for folder in (root, *root.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
@@ -105,10 +107,11 @@ class RealDisk:
         return self._open(name, os.O_RDONLY)
 
     def close(self, fd: int) -> None:
+        self._direct.close(fd)
         os.close(fd)
 
     def write(self, fd: int, buffers: Sequence[Bytes], offset: int) -> int:
-        return os.pwritev(fd, buffers, offset)
+        return self._direct.write(fd, buffers, offset)
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         return os.pread(fd, size, offset)
