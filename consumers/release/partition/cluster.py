@@ -1,7 +1,7 @@
-"""Dask's workers: those of a cluster by its address, or a local one inside this process.
+"""Workers: threads of this process, or those of a Dask cluster by its address.
 
-The local cluster's workers are threads of this process, one a core: what takes time runs without the interpreter's
-lock, so that processes of their own would cost start-up and memory and bring nothing (docs/decisions/partition-speed).
+On one machine threads are enough, one a core: what takes time runs without the interpreter's lock, so that processes
+of their own would cost start-up and memory and bring nothing (docs/decisions/partition-speed).
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from stream.errors import SkyburstError, Transient
 
-LOOPBACK = "127.0.0.1:0"
 _AHEAD = 2
 
 
-class Workers:
-    """Runs plain functions on the workers of a cluster."""
+class Workers(Protocol):
+    """Runs plain functions on workers."""
 
-    def __init__(self, client: Any, count: int) -> None:
-        self._client = client
-        self.count = count
+    @property
+    def count(self) -> int:
+        """How many there are."""
 
     def each(
         self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1
@@ -35,14 +35,47 @@ class Workers:
         Parameters
         ----------
         most
-            Calls that a worker is handed at once, at most: Dask takes about as long for a task as for several. Towards
-            the end it is fewer, so that all workers end together.
+            Calls that a worker of a cluster is handed at once, at most: Dask takes about as long for a task as for
+            several. Towards the end it is fewer, so that all workers end together.
         """
-        from distributed import as_completed, wait
+
+
+class Threads:
+    """Workers that are threads of this process."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def each(
+        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1
+    ) -> Iterator[tuple[int, Any]]:
+        """Call the function with each of the arguments, one at a time: a thread takes the next at once."""
+        pool = ThreadPoolExecutor(self.count, "partition")
+        try:
+            running = {pool.submit(function, *arguments): number for number, arguments in enumerate(calls)}
+            for future in as_completed(running):
+                yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class Cluster:
+    """Workers of a Dask cluster."""
+
+    def __init__(self, client: Any, count: int) -> None:
+        self._client = client
+        self.count = count
+
+    def each(
+        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1
+    ) -> Iterator[tuple[int, Any]]:
+        """Call the function with each of the arguments, up to `most` at once."""
+        from distributed import as_completed as as_ended
+        from distributed import wait
 
         begun = 0
         running: dict[Any, int] = {}
-        done: Any = as_completed()  # type: ignore[no-untyped-call]
+        done: Any = as_ended()  # type: ignore[no-untyped-call]
 
         def begin() -> None:
             nonlocal begun
@@ -91,9 +124,9 @@ def open_workers(scheduler: str | None = None, count: int | None = None, patienc
     Parameters
     ----------
     scheduler
-        Address of a Dask scheduler, ``tcp://host:8786``; a local cluster where None.
+        Address of a Dask scheduler, ``tcp://host:8786``; threads of this process where None.
     count
-        Workers of the local cluster; one a core where None.
+        How many threads; one a core where None.
     patience_s
         How long a scheduler is waited for.
 
@@ -102,26 +135,14 @@ def open_workers(scheduler: str | None = None, count: int | None = None, patienc
     Transient
         Code ``scheduler_unreachable``.
     """
-    import dask
-    from distributed import Client, LocalCluster
+    if scheduler is None:
+        yield Threads(count or len(os.sched_getaffinity(0)))
+        return
+    from distributed import Client
 
     # A task that fails raises its error here; Dask would print its traceback besides.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL if scheduler is None else logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
-        if scheduler is None:
-            count = count or len(os.sched_getaffinity(0))
-            stack.enter_context(dask.config.set({"distributed.admin.tick.limit": "1h"}))
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=count,
-                threads_per_worker=1,
-                processes=False,
-                memory_limit=0,
-                dashboard_address=LOOPBACK,
-                worker_dashboard_address=LOOPBACK,
-            )
-            client = stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
-            yield Workers(client, count)
-            return
         try:
             client = stack.enter_context(Client(scheduler, timeout=patience_s))  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError, ValueError) as error:
@@ -133,4 +154,4 @@ def open_workers(scheduler: str | None = None, count: int | None = None, patienc
             raise Transient(
                 "scheduler_unreachable", text, "start dask workers, which see the same files as this machine"
             )
-        yield Workers(client, threads)
+        yield Cluster(client, threads)
