@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _POLE_DEG = 90.0 - 1.0 / 3600.0
-_SEAM_DEG = 360.0 - 0.001 / 3600.0
+SEAM_DEG = 360.0 - 0.001 / 3600.0
+"""A cell that ends beyond this ends at 360 degrees."""
 
 
 class Neighbours(NamedTuple):
@@ -65,6 +66,11 @@ class Overlap:
         self._low, self._high = low, high
         self._reach = np.array([reach(layout.overlap, float(latitude)) for latitude in highest])
 
+    @property
+    def edges(self) -> Floats:
+        """``float64[3, sub-stripes]``, degrees: lowest and highest declination, and the reach, for compiled code."""
+        return np.stack((self._low, self._high, self._reach))
+
     def find(self, ra: ArrayLike, dec: ArrayLike) -> Neighbours:
         """The overlaps that positions lie in.
 
@@ -99,7 +105,7 @@ class Overlap:
         """Neighbours to the left and right in the same sub-stripe."""
         width, cells, alpha = self._grid.width[sub_stripe], self._grid.cells_in[sub_stripe], self._reach[sub_stripe]
         left, right = cell * width, (cell + 1) * width
-        right[right > _SEAM_DEG] = 360.0
+        right[right > SEAM_DEG] = 360.0
         several = cells > 1
         to_left, to_right = several & (longitude < left + alpha), several & (longitude > right - alpha)
         rows = np.concatenate((np.flatnonzero(to_left), np.flatnonzero(to_right)))

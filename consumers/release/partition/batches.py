@@ -17,7 +17,8 @@ from consumers.release.partition import csv_lines
 from consumers.release.partition.columns import as_arrow, as_texts, mask_of, nulls_of, values_of
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.csv_lines import Records
-from consumers.release.partition.placing import BAD_KEY, FIELDS, MISSING, NOT_A_NUMBER, Codes
+from consumers.release.partition.placing import Codes
+from consumers.release.partition.reasons import BAD_KEY, FIELDS, MISSING, NOT_A_NUMBER
 from consumers.release.partition.source import Piece
 from consumers.release.partition.writing import Ints, Lines, Places, Scratch, write_rows
 from consumers.release.table import Table
@@ -37,7 +38,7 @@ class Batch(Protocol):
         """How many."""
 
     def whole(self) -> Codes:
-        """``int8[rows]``: `consumers.release.partition.placing.KEPT`, or why a row cannot be read."""
+        """``int8[rows]``: `consumers.release.partition.reasons.KEPT`, or why a row cannot be read."""
 
     def numbers(self, name: str, why: Codes) -> Floats:
         """A column as ``float64[rows]``; marks in `why` where there is none."""

@@ -10,10 +10,12 @@ import numpy as np
 
 from consumers.release.partition import placing
 from consumers.release.partition.batches import Batch, arrow_batches, csv_batches
+from consumers.release.partition.cells import Sky
 from consumers.release.partition.job import WORK, Job
 from consumers.release.partition.object_index import ObjectIndex, Rows
 from consumers.release.partition.parts import Part, PartWriter, Summary
-from consumers.release.partition.placing import KEPT, REASONS, Codes, Placed
+from consumers.release.partition.placing import Codes, Placed
+from consumers.release.partition.reasons import KEPT, NO_KEY, REASONS
 from consumers.release.partition.source import Piece
 from consumers.release.partition.trouble import disk
 from consumers.release.partition.writing import Scratch, copy_lines
@@ -65,18 +67,19 @@ class _Placer:
     """Places the rows of a job's batches."""
 
     job: Job
-    overlap: Overlap | None = None
+    sky: Sky | None = None
     indexes: tuple[ObjectIndex, ...] = ()
 
     def __post_init__(self) -> None:
         if self.job.by_key:
             self.indexes = tuple(map(ObjectIndex.open, self.job.directors()))
-        elif self.job.table.role is Role.DIRECTOR:
-            self.overlap = Overlap(self.job.layout)
+        elif self.job.table.partitioned:
+            overlaps = self.job.table.role is Role.DIRECTOR
+            self.sky = Sky.of(self.job.layout, Overlap(self.job.layout) if overlaps else None)
 
     def place(self, batch: Batch, why: Codes) -> tuple[Placed, tuple[Floats, Floats] | None]:
         """The places of a batch's rows, and their positions where these decided."""
-        table, layout = self.job.table, self.job.layout
+        table = self.job.table
         if table.role is Role.REGULAR:
             return placing.nowhere(batch.rows, why), None
         if self.job.by_key:
@@ -84,13 +87,14 @@ class _Placer:
             for follows, index in zip(table.follows, self.indexes):
                 keys, asked = batch.keys(follows.key, why)
                 if table.role is Role.CHILD:
-                    why[(why == KEPT) & ~asked] = placing.NO_KEY
+                    why[(why == KEPT) & ~asked] = NO_KEY
                 found.append(index.find(keys, asked & (why == KEPT)))
             if table.role is Role.MATCH:
-                return placing.by_pair(found[0], found[1], layout.overlap, why), None
+                return placing.by_pair(found[0], found[1], self.job.layout.overlap, why), None
             return placing.by_key(found[0], why), None
         ra, dec = batch.numbers(table.ra, why), batch.numbers(table.dec, why)
-        return placing.by_position(layout, self.overlap, ra, dec, why), (ra, dec)
+        assert self.sky is not None
+        return placing.by_position(self.sky, ra, dec, why), (ra, dec)
 
 
 def _batches(job: Job, piece: Piece) -> Iterator[Batch]:

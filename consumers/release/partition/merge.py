@@ -182,10 +182,12 @@ def _finds(job: Job, which: Range, summaries: Sequence[Summary]) -> Iterator[_Fi
         part = part_of(job, summary.piece)
         index = part.index()
         for number, each in enumerate(summary.slices):
-            for section in each.sections if each.meets(which.low, which.high) else ():
-                segments = index.segments(section, which.low, which.high)
-                if len(segments.chunk):
-                    yield _Find(part.lines(number), summary.source, section, segments)
+            if each.meets(which.low, which.high):
+                lines = part.lines(number)
+                for section in each.sections:
+                    segments = index.segments(section, which.low, which.high)
+                    if len(segments.chunk):
+                        yield _Find(lines, summary.source, section, segments)
 
 
 def _gather(job: Job, finds: Sequence[_Find], place: Ints, size: Ints, lines: memoryview) -> None:

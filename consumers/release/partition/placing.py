@@ -7,17 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.release.partition import cells
+from consumers.release.partition.cells import Sky
 from consumers.release.partition.object_index import Found
+from consumers.release.partition.reasons import KEPT, NO_KEY, TOO_FAR, UNKNOWN_KEY
 from consumers.release.partition.writing import Ints, Places
-from stream.overlap import Overlap
-from stream.sky import Floats, Layout, off_sky, reduce_ra
-
-KEPT, FIELDS, MISSING, NOT_A_NUMBER, NAN, INFINITE, OFF_SKY, NO_KEY, BAD_KEY, UNKNOWN_KEY, TOO_FAR = range(11)
-REASONS = (
-    "", "fields", "position_missing", "position_not_a_number", "position_nan", "position_infinite", "position_off_sky",
-    "key_missing", "key_not_an_integer", "key_unknown", "pair_too_far",
-)  # fmt: skip
-"""Why a row was rejected, as ``rejects.csv`` and the manifest say it."""
+from stream.sky import Floats
 
 LEFT, RIGHT, BOTH = 1, 2, 3
 """Flags of a match table's row: which of its two rows lie in the chunk."""
@@ -44,24 +39,19 @@ class Placed(NamedTuple):
     line: Ints
 
 
-def by_position(layout: Layout, overlap: Overlap | None, ra: Floats, dec: Floats, why: Codes) -> Placed:
+def by_position(sky: Sky, ra: Floats, dec: Floats, why: Codes) -> Placed:
     """Places of rows by their positions, degrees; marks those without one in `why`, and leaves out all marked."""
-    _mark(why, np.isnan(ra) | np.isnan(dec), NAN)
-    _mark(why, np.isinf(ra) | np.isinf(dec), INFINITE)
-    _mark(why, off_sky(ra, dec), OFF_SKY)
-    rows = np.flatnonzero(why == KEPT)
-    longitude, latitude = reduce_ra(ra[rows]), dec[rows]
-    chunk, sub_chunk = layout.locate(longitude, latitude)
-    order = by_chunk(chunk)
-    main = Places(rows[order], chunk[order], sub_chunk[order])
-    if overlap is None:
+    found = cells.find(sky, ra, dec, why)
+    order = by_chunk(found.chunk)
+    main = Places(found.row[order], found.chunk[order], found.sub_chunk[order])
+    near = found.near
+    if not len(near.row):
         return Placed(main, _none(), np.zeros(0, np.int64))
-    near = overlap.find(longitude, latitude)
-    line_of = np.empty(len(rows), np.int64)
-    line_of[order] = np.arange(len(rows))
+    line_of = np.empty(len(order), np.int64)
+    line_of[order] = np.arange(len(order))
     sorting = by_chunk(near.chunk)
     row = near.row[sorting]
-    return Placed(main, Places(rows[row], near.chunk[sorting], near.sub_chunk[sorting]), line_of[row])
+    return Placed(main, Places(found.row[row], near.chunk[sorting], near.sub_chunk[sorting]), line_of[row])
 
 
 def by_key(found: Found, why: Codes) -> Placed:
