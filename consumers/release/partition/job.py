@@ -109,7 +109,7 @@ class Job:
             "layout": [self.layout.stripes, self.layout.sub_stripes, self.layout.overlap],
             "csv": asdict(self.csv),
             "sources": sources,
-            "pieces": [source.PIECE_BYTES, source.PIECE_ROWS, self.rows],
+            "pieces": ["even", source.PIECE_BYTES, source.PIECE_ROWS, self.rows],
             "directors": [_digest(folder / manifests.NAME) for folder in self.directors()] if self.by_key else [],
         }
 

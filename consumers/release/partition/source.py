@@ -136,21 +136,23 @@ def _ranges(source: Source, csv: CsvDialect, rows: int) -> list[tuple[int, int, 
         inner = csv_borders.borders(read, csv, size, PIECE_BYTES) if size > PIECE_BYTES else []
         ends = [0, *inner, size] if size else []
         return [(-1, begin + first, begin + last) for first, last in pairwise(ends)]
-    most = min(PIECE_ROWS, 32 * rows)
     if source.form == "fits":
         from consumers.release.reading.fits_file import FitsCatalogue
 
-        count = FitsCatalogue(path).rows
-        return [(-1, first, min(first + most, count)) for first in range(0, count, most)]
+        return [(-1, first, last) for first, last in _even(FitsCatalogue(path).rows, rows)]
     if source.form == "parquet":
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-        return [
-            (group, first, min(first + most, count))
-            for group, count in enumerate(groups)
-            for first in range(0, count, most)
-        ]
+        return [(group, first, last) for group, count in enumerate(groups) for first, last in _even(count, rows)]
     return [(-1, 0, -1)]
+
+
+def _even(count: int, rows: int) -> list[tuple[int, int]]:
+    """So many rows in ranges of about `PIECE_ROWS`, of whole batches, each about as long: workers end together."""
+    most = min(PIECE_ROWS, 32 * rows)
+    batch = min(rows, most)
+    pieces, batches = -(-count // most), -(-count // batch)
+    return list(pairwise(min(count, i * batches // pieces * batch) for i in range(pieces + 1))) if count else []
 
 
 def _form(path: Path, table: Table, begin: bytes) -> str:
