@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.release.manifest import ChunkFile
+from consumers.release.partition.blocks import write_all
 from consumers.release.partition.cut import part_of
 from consumers.release.partition.job import WORK, Job
-from consumers.release.partition.parts import Section, Segments, Summary, write_all
+from consumers.release.partition.parts import Section, Segments, Summary
 from consumers.release.partition.trouble import disk
 
 RANGE_BYTES = 24 << 20

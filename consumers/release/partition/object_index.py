@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.release.partition.blocks import write_all
 from stream.errors import Fatal, Wrong
 
 FOLDER = "object_index"
@@ -77,9 +78,9 @@ class Found(NamedTuple):
 def write(rows: Rows, path: Path) -> None:
     """Write rows, which are in order of their ids, as one file, at once and whole."""
     new = path.with_name(path.name + ".new")
-    with new.open("wb") as file:
+    with new.open("wb", buffering=0) as file:
         for column in rows:
-            file.write(np.ascontiguousarray(column).data)
+            write_all(file, np.ascontiguousarray(column).data)
     new.replace(path)
 
 

@@ -8,7 +8,6 @@ first can be removed while the last are still wanted.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -20,6 +19,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from consumers.release.partition import object_index
+from consumers.release.partition.blocks import write_all
 from consumers.release.partition.writing import Lines, Places
 
 Ints = NDArray[np.int64]
@@ -27,8 +27,6 @@ SLICES = 8
 """Of a part, at most."""
 _LOWEST, _HIGHEST = -(1 << 31), 1 << 31
 _LOOKED = 1 << 22
-_AT_ONCE = 1 << 18
-"""Bytes that are handed over in one call: the kernel takes several times as long for larger ones."""
 _SMALL = 1 << 20
 """Bytes of an index that is read whole; of a larger one only what is looked at."""
 
@@ -293,10 +291,3 @@ class PartWriter:
         new.write_text(json.dumps(asdict(summary)), encoding="utf-8")
         new.replace(self.part.path("json"))
         return summary
-
-
-def write_all(file: BinaryIO, data: Any) -> None:
-    """Write all of it, some at a time: an unbuffered file may take less at once."""
-    view = memoryview(data).cast("B")
-    while len(view):
-        view = view[os.write(file.fileno(), view[:_AT_ONCE]) :]
