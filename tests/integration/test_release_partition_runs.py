@@ -121,9 +121,9 @@ def test_a_full_disk_is_said_so_and_the_next_run_does_what_is_missing(
 @pytest.fixture
 def half(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A release's folder where the disk was full while its table was merged."""
-    filling, real = Filling(60), merge.write_all
+    filling, real = Filling(60), merge.write_whole
     with monkeypatch.context() as patched, open_workers(count=1) as one:
-        patched.setattr(merge, "write_all", lambda *told: (filling(), real(*told))[1])
+        patched.setattr(merge, "write_whole", lambda *told: (filling(), real(*told))[1])
         patched.setattr(run, "RANGES", 1)
         with pytest.raises(Transient) as refused:
             cut_up(OBJECT, files, tmp_path / "half", one, layout=LAYOUT)
@@ -141,8 +141,8 @@ def test_after_a_full_disk_while_merging_the_next_run_merges_what_is_missing(
     files: list[Path], whole: dict[str, bytes], half: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
 ) -> None:
     done = len(list((half / "Object/work/merged").glob("*.json")))
-    again, real = list[int](), merge.write_all
-    monkeypatch.setattr(merge, "write_all", lambda *told: (again.append(1), real(*told))[1])
+    again, real = list[int](), merge.write_whole
+    monkeypatch.setattr(merge, "write_whole", lambda *told: (again.append(1), real(*told))[1])
     outcome = cut_up(OBJECT, files, half, workers, layout=LAYOUT)
     assert done > 1 and outcome.cut == 0
     assert len(again) < len(outcome.manifest.files)
@@ -179,7 +179,7 @@ def test_a_part_that_was_damaged_is_cut_again(
     files: list[Path], whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
 ) -> None:
     release = tmp_path / "damaged"
-    monkeypatch.setattr(merge, "write_all", Filling(0))
+    monkeypatch.setattr(merge, "write_whole", Filling(0))
     with pytest.raises(Transient):
         cut_up(OBJECT, files, release, workers, layout=LAYOUT)
     monkeypatch.undo()
@@ -243,7 +243,7 @@ def test_parts_of_other_pieces_are_not_taken_for_those_of_this_run(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Workers
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(merge, "write_all", Filling(0))
+        patched.setattr(merge, "write_whole", Filling(0))
         with pytest.raises(Transient):
             cut_up(OBJECT, files, tmp_path / "other", workers, layout=LAYOUT)
     monkeypatch.setattr(source, "PIECE_ROWS", 900)

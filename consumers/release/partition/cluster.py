@@ -26,7 +26,7 @@ class Workers(Protocol):
         """How many there are."""
 
     def each(
-        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1
+        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1, waits: bool = False
     ) -> Iterator[tuple[int, Any]]:
         """Call the function with each of the arguments; the number of the call and what it gave, as they end.
 
@@ -37,6 +37,8 @@ class Workers(Protocol):
         most
             Calls that a worker of a cluster is handed at once, at most: Dask takes about as long for a task as for
             several. Towards the end it is fewer, so that all workers end together.
+        waits
+            Whether calls wait for the disk: one more runs at a time then, on threads of this process.
         """
 
 
@@ -47,10 +49,10 @@ class Threads:
         self.count = count
 
     def each(
-        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1
+        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1, waits: bool = False
     ) -> Iterator[tuple[int, Any]]:
         """Call the function with each of the arguments, one at a time: a thread takes the next at once."""
-        pool = ThreadPoolExecutor(self.count, "partition")
+        pool = ThreadPoolExecutor(self.count + waits, "partition")
         try:
             running = {pool.submit(function, *arguments): number for number, arguments in enumerate(calls)}
             for future in as_completed(running):
@@ -67,7 +69,7 @@ class Cluster:
         self.count = count
 
     def each(
-        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1
+        self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1, waits: bool = False
     ) -> Iterator[tuple[int, Any]]:
         """Call the function with each of the arguments, up to `most` at once."""
         from distributed import as_completed as as_ended

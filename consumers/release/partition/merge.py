@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from consumers.release.partition.cut import part_of
 from consumers.release.partition.job import WORK, Job
 from consumers.release.partition.parts import Section, Segments, Summary
 from consumers.release.partition.trouble import disk
+from consumers.release.partition.whole import PAGE, memory, write_whole
 
 RANGE_BYTES = 24 << 20
 """Bytes that one range of chunks has, about; where one chunk has more, it is a range, and streamed."""
@@ -33,7 +33,6 @@ _MOST = 512
 """Places that are read to in one call."""
 FLAT = 1000
 """Chunks that lie in one folder."""
-_KEPT = threading.local()
 
 Ints = NDArray[np.int64]
 
@@ -160,21 +159,27 @@ def _files(job: Job, which: Range, summaries: Sequence[Summary], flat: bool) -> 
     overlap = np.repeat([each.section.overlap for each in finds], [len(each.segments.chunk) for each in finds])
     key = 2 * chunk.astype(np.int64) + overlap
     order = np.argsort(key, kind="stable")
-    place = np.empty(len(key) + 1, np.int64)
-    place[order] = np.cumsum(size[order]) - size[order]
-    place[-1] = size.sum()
-    lines = _memory(int(place[-1]))
-    _gather(job, finds, place, size, lines)
+    ordered = size[order]
     first = np.flatnonzero(np.diff(key[order], prepend=key[order[0]] - 1))
+    count, length = np.diff([*first.tolist(), len(order)]), np.add.reduceat(ordered, first)
+    # Each file's lines begin at a page of the memory, as `write_whole` wants them.
+    room = -(-length // PAGE) * PAGE
+    begins = np.cumsum(room) - room
+    place = np.empty(len(key), np.int64)
+    place[order] = np.cumsum(ordered) - ordered + np.repeat(begins - (np.cumsum(length) - length), count)
+    lines = memory(int(room.sum()), RANGE_BYTES)
+    _gather(job, finds, place, size, lines)
     rows = np.concatenate([each.segments.rows for each in finds]).astype(np.int64)[order]
     source = np.repeat([each.source for each in finds], [len(each.segments.chunk) for each in finds])[order]
     files = []
-    for begin, end in pairwise([*first.tolist(), len(order)]):
-        name = int(key[order[begin]])
-        last = int(place[order[end]]) if end < len(order) else int(place[-1])
-        block = lines[int(place[order[begin]]) : last]
-        told = (int(rows[begin:end].sum()), np.unique(source[begin:end]).tolist())
-        files.append(_write(job, name >> 1, bool(name & 1), flat, [block], *told))
+    for begin, number, low, size_of in zip(first.tolist(), count.tolist(), begins.tolist(), length.tolist()):
+        name, mine = int(key[order[begin]]), slice(begin, begin + number)
+        block = lines[low : low + size_of]
+        path = _path(job, name >> 1, bool(name & 1), flat)
+        digest = hashlib.sha256(block).hexdigest()
+        write_whole(job.folder / path, block)
+        names = tuple(job.sources[each].name for each in np.unique(source[mine]).tolist())
+        files.append(ChunkFile(max(name >> 1, 0), bool(name & 1), path, int(rows[mine].sum()), size_of, digest, names))
     return files
 
 
@@ -251,23 +256,21 @@ def _after(views: list[memoryview], count: int) -> list[memoryview]:
     return []
 
 
-def _memory(size: int) -> memoryview:
-    """Memory for so many bytes, until it is asked for again by the same thread."""
-    found: NDArray[np.uint8] | None = getattr(_KEPT, "memory", None)
-    if found is None or len(found) < size:
-        found = _KEPT.memory = np.empty(max(size, RANGE_BYTES), np.uint8)
-    return found.data[:size]
+def _path(job: Job, chunk: int, overlap: bool, flat: bool) -> str:
+    """Where a chunk's file lies in the table's folder; its own folder is there then."""
+    name = path_of(job, chunk, overlap, flat)
+    if not flat:
+        (job.folder / name).parent.mkdir(exist_ok=True)
+    return name
 
 
 def _write(
     job: Job, chunk: int, overlap: bool, flat: bool, blocks: Iterable[memoryview], rows: int, sources: Sequence[int]
 ) -> ChunkFile:
-    name = path_of(job, chunk, overlap, flat)
-    path = job.folder / name
-    if not flat:
-        path.parent.mkdir(exist_ok=True)
+    """Write a file block by block."""
+    name = _path(job, chunk, overlap, flat)
     digest, size = hashlib.sha256(), 0
-    with path.open("wb", buffering=0) as file:
+    with (job.folder / name).open("wb", buffering=0) as file:
         for block in blocks:
             digest.update(block)
             size += len(block)

@@ -167,7 +167,8 @@ def _merge(job: Job, summaries: Sequence[Summary], workers: Workers, progress: P
             progress.advance(each.bytes)
     spent = _Spent(job, summaries, every)
     spent.remove(found)
-    for number, files in workers.each(merge, [(job, each, listed, flat) for each in missing], most=RANGES):
+    calls = [(job, each, listed, flat) for each in missing]
+    for number, files in workers.each(merge, calls, most=RANGES, waits=True):
         found[missing[number].number] = files
         progress.advance(missing[number].bytes)
         spent.remove(found)
