@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from stream.errors import SkyburstError, Transient
 
 _AHEAD = 2
+_WAITING = 3
+"""Threads beyond one a core, for calls that wait for the disk: with only one, a third of both cores still idled."""
 
 
 class Workers(Protocol):
@@ -38,7 +40,7 @@ class Workers(Protocol):
             Calls that a worker of a cluster is handed at once, at most: Dask takes about as long for a task as for
             several. Towards the end it is fewer, so that all workers end together.
         waits
-            Whether calls wait for the disk: one more runs at a time then, on threads of this process.
+            Whether calls wait for the disk: some more run at a time then, on threads of this process.
         """
 
 
@@ -52,7 +54,7 @@ class Threads:
         self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1, waits: bool = False
     ) -> Iterator[tuple[int, Any]]:
         """Call the function with each of the arguments, one at a time: a thread takes the next at once."""
-        pool = ThreadPoolExecutor(self.count + waits, "partition")
+        pool = ThreadPoolExecutor(self.count + (_WAITING if waits else 0), "partition")
         try:
             running = {pool.submit(function, *arguments): number for number, arguments in enumerate(calls)}
             for future in as_completed(running):
