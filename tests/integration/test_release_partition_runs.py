@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import resource
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from doubles.release_cases import Quiet, a_job, cut_up
 from doubles.release_tables import OBJECT, objects, write
 
 from consumers.release.manifest import read
-from consumers.release.partition import merge, parts, run, source
+from consumers.release.partition import cluster, merge, parts, run, source
 from consumers.release.partition.cluster import Workers, open_workers
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.cut import part_of
@@ -125,6 +126,8 @@ def half(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with monkeypatch.context() as patched, open_workers(count=1) as one:
         patched.setattr(merge, "write_whole", lambda *told: (filling(), real(*told))[1])
         patched.setattr(run, "RANGES", 1)
+        # One range after another: the tests say how far it came.
+        patched.setattr(cluster, "_WAITING", 0)
         with pytest.raises(Transient) as refused:
             cut_up(OBJECT, files, tmp_path / "half", one, layout=LAYOUT)
     assert refused.value.code == "disk_full"
@@ -173,6 +176,42 @@ def test_every_call_is_made_once_however_many_are_handed_over(workers: Workers) 
     for most in (1, 3, 16):
         found = dict(workers.each(pow, [(number, 2) for number in range(50)], most=most))
         assert found == {number: number**2 for number in range(50)}
+
+
+def test_what_was_done_before_a_call_fails_is_told_before_its_error() -> None:
+    over = threading.Event()
+
+    class Calls(list[tuple[int]]):
+        """Calls of which the last is only handed over when all before it have ended."""
+
+        def __iter__(self) -> Iterator[tuple[int]]:
+            for each in super().__iter__():
+                assert each != self[-1] or over.wait(30)
+                yield each
+
+    def call(number: int) -> float:
+        if number == 39:
+            over.set()
+        return 1 / (35 - number)
+
+    found = []
+    with open_workers(count=1) as one, pytest.raises(ZeroDivisionError):
+        for number, _ in one.each(call, Calls((number,) for number in range(41))):
+            found.append(number)
+    assert found == list(range(35))
+
+
+@pytest.mark.parametrize(("waits", "together"), [(False, 1), (True, 4)])
+def test_so_many_calls_run_at_a_time_on_one_worker(waits: bool, together: int) -> None:
+    met, at_once = threading.Barrier(together), []
+
+    def call(number: int) -> None:
+        met.wait(30)
+        at_once.append(threading.get_ident())
+
+    with open_workers(count=1) as one:
+        assert len(list(one.each(call, [(number,) for number in range(8)], waits=waits))) == 8
+    assert len(set(at_once)) == together
 
 
 def test_a_part_that_was_damaged_is_cut_again(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from stream.errors import SkyburstError, Transient
@@ -53,12 +54,19 @@ class Threads:
     def each(
         self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1, waits: bool = False
     ) -> Iterator[tuple[int, Any]]:
-        """Call the function with each of the arguments, one at a time: a thread takes the next at once."""
+        """Call the function with each of the arguments, one at a time: a thread takes the next at once.
+
+        What was done before a call failed is yielded before its error is raised.
+        """
         pool = ThreadPoolExecutor(self.count + (_WAITING if waits else 0), "partition")
+        done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
         try:
-            running = {pool.submit(function, *arguments): number for number, arguments in enumerate(calls)}
-            for future in as_completed(running):
-                yield running.pop(future), future.result()
+            for number, arguments in enumerate(calls):
+                future = pool.submit(function, *arguments)
+                future.add_done_callback(lambda future, number=number: done.put((number, future)))  # type: ignore[misc]
+            for _ in calls:
+                number, ended = done.get()
+                yield number, ended.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -74,12 +82,11 @@ class Cluster:
         self, function: Callable[..., Any], calls: Sequence[Sequence[Any]], *, most: int = 1, waits: bool = False
     ) -> Iterator[tuple[int, Any]]:
         """Call the function with each of the arguments, up to `most` at once."""
-        from distributed import as_completed as as_ended
-        from distributed import wait
+        from distributed import as_completed, wait
 
         begun = 0
         running: dict[Any, int] = {}
-        done: Any = as_ended()  # type: ignore[no-untyped-call]
+        done: Any = as_completed()  # type: ignore[no-untyped-call]
 
         def begin() -> None:
             nonlocal begun
