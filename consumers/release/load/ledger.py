@@ -241,7 +241,6 @@ class Ledger:
     async def adopt(self, held: Held, transaction: int) -> None:
         """Write that a transaction which another ledger committed is this one's."""
         await self._write(held, State.COMMITTED, {"transaction_id": transaction})
-        await self.let_go(held)
 
     @patient
     async def sending(self, held: Held, several: Sequence[Sent]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from consumers.release.load.gate import Problem, problems
-from consumers.release.load.ledger import Sent, Standing
+from consumers.release.load.ledger import Held, Sent, Standing
 from consumers.release.load.plan import PlannedTransaction
 from consumers.release.load.records import State
 from consumers.release.load.transaction import MARK
 from consumers.release.load.world import World
 from consumers.release.service import LostAnswer, Refused, Status, Transaction, TransactionState
-from stream.errors import Wrong
+from stream.errors import Fenced, Wrong
+
+_IDLE_S = 1.0
 
 
 async def sweep(world: World, *, take_over: bool = False) -> int:
@@ -34,15 +37,18 @@ async def sweep(world: World, *, take_over: bool = False) -> int:
         ``release_other_load``: another ledger's transactions are open. ``release_lost``: a transaction that was
         committed is not there any more.
     """
-    # The list first: a token is in the ledger before its transaction can be in the list.
+    # Other loaders go on meanwhile. What the ledger says is committed was so before, and is sought in a list from
+    # after; a token is in the ledger before its transaction can be in the list, and is sought there afterwards.
+    committed = [each for each in await world.ledger.standings() if each.state is State.COMMITTED]
     there = await world.asked(lambda: world.controller.transactions(world.database))
+    _still_there(there, committed)
     standings, load = await world.ledger.standings(), await world.ledger.name()
-    _still_there(world, there, standings)
     tokens = {each.token for each in standings if each.token}
+    stand = {each.transaction for each in standings if each.state is State.COMMITTED}
     aborted = 0
     for each in there:
         mark = each.context.get(MARK) or {}
-        if mark.get("token") in tokens and mark.get("load") == load:
+        if each.id in stand or (mark.get("token") in tokens and mark.get("load") == load):
             continue
         if each.state.open and mark.get("load") == load:
             await abort(world, each.id)
@@ -58,9 +64,9 @@ async def sweep(world: World, *, take_over: bool = False) -> int:
     return aborted
 
 
-def _still_there(world: World, there: Sequence[Transaction], standings: Sequence[Standing]) -> None:
+def _still_there(there: Sequence[Transaction], committed: Sequence[Standing]) -> None:
     finished = {each.id for each in there if each.state is TransactionState.FINISHED}
-    lost = [each for each in standings if each.state is State.COMMITTED and each.transaction not in finished]
+    lost = [each for each in committed if each.transaction not in finished]
     if lost:
         text = (
             f"Qserv has transaction {lost[0].transaction} of table {lost[0].table} no more, nor {len(lost) - 1} others"
@@ -84,17 +90,35 @@ async def _take_in(world: World, found: Transaction, standings: Sequence[Standin
     if not found.by_status.get(Status.FINISHED, 0) or found.id in await world.ledger.retired():
         return
     key = (found.context.get(MARK) or {}).get("key")
-    mine = next((each for each in standings if each.key == key), None)
-    if mine is None or mine.state is not State.PLANNED or mine.attempt:
-        text = f"database {world.database} has rows of transaction {found.id}, which this ledger does not know"
-        raise Wrong("release_not_empty", text, "give the ledger that loaded them, or delete the database")
-    held = await world.ledger.take([mine.key])
-    if held is None:
-        return
-    wrong = await _differs(world, found, held.planned)
-    if wrong:
-        raise Wrong("release_not_empty", f"transaction {found.id}: {wrong[0].text}", "delete the database")
-    await world.ledger.adopt(held, found.id)
+    wait_s = 0.02
+    while True:
+        mine = next((each for each in standings if each.key == key), None)
+        if mine is not None and mine.state is State.COMMITTED and mine.transaction == found.id:
+            return  # another loader was quicker
+        if mine is None or mine.state is not State.PLANNED or mine.attempt:
+            text = f"database {world.database} has rows of transaction {found.id}, which this ledger does not know"
+            raise Wrong("release_not_empty", text, "give the ledger that loaded them, or delete the database")
+        held = await world.ledger.take([mine.key])
+        if held is not None and await _adopted(world, held, found):
+            return
+        # Another holds it. Were it not waited for and died, its rows would be loaded once more.
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 1.5, _IDLE_S)
+        standings = await world.ledger.standings()
+
+
+async def _adopted(world: World, held: Held, found: Transaction) -> bool:
+    """Take a committed transaction in, where it holds what was planned; False where the lease ended meanwhile."""
+    try:
+        wrong = await _differs(world, found, held.planned)
+        if wrong:
+            raise Wrong("release_not_empty", f"transaction {found.id}: {wrong[0].text}", "delete the database")
+        await world.ledger.adopt(held, found.id)
+    except Fenced:
+        return False
+    finally:
+        await world.ledger.let_go(held)
+    return True
 
 
 async def _differs(world: World, found: Transaction, planned: PlannedTransaction) -> list[Problem]:
