@@ -24,7 +24,7 @@ demo: $(VENV)/.users ## embedded broker, SQLite, one replayed visit, summary and
 	$(BIN)/skyburst demo
 
 test: $(VENV)/.tests servers promtool ## every suite, against real Kafka and real MariaDB
-	$(PYTEST)
+	tests/all.sh $(PYTEST)
 
 test-long: $(VENV)/.tests servers ## the crash loop at full length, long fuzzing
 	$(PYTEST) -m long --long

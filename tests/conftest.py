@@ -27,8 +27,9 @@ from stream.local import BrokerTls, LocalKafka, LocalMariadb
 from stream.local.process import Process
 
 FOLDERS = "skyburst-tests-"
-FIRST = ("unit", "property")
-"""Suites that need no server: they run while the servers start."""
+ORDER = {"unit": 0, "property": 0, "crash": 2}
+"""Suites that need no server come first, and run while the servers start; what is killed and frozen comes last, when
+nothing runs beside it any more."""
 SEED = int(os.environ.get("SKYBURST_SEED") or secrets.randbits(32))
 SPENT: dict[str, float] = defaultdict(float)
 COUNTED: dict[str, int] = defaultdict(int)
@@ -53,7 +54,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.parent.name not in FIRST)
+    items.sort(key=lambda item: ORDER.get(item.path.parent.name, 1))
     if not config.getoption("--long"):
         skip = pytest.mark.skip(reason="long: run by make test-long")
         for item in items:
