@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from consumers.release.double import QservDouble
 from consumers.release.load.loader import Loader
 from consumers.release.load.sweeping import sweep
 from consumers.release.load.world import World
-from consumers.release.service import Controller, Transaction
+from consumers.release.service import Controller, Transaction, TransactionState
 
 SMALL = {"release_transactions": 1, "release_least_transaction_bytes": 1}
 
@@ -32,6 +33,18 @@ class Slow(Controller):
         self._meanwhile.set()
         await self._arrive.wait()
         return found
+
+
+class Stale(Controller):
+    """A controller whose list of transactions is older than their commits."""
+
+    def __init__(self, world: World, state: TransactionState) -> None:
+        super().__init__(world.wire, world.controller.url)
+        self._state = state
+
+    async def transactions(self, database: str) -> Sequence[Transaction]:
+        found = await super().transactions(database)
+        return [replace(each, state=self._state, by_status={}) for each in found]
 
 
 def forget(folder: Path) -> None:
@@ -103,4 +116,17 @@ async def test_what_another_loader_is_taking_in_is_waited_for_and_never_loaded_a
             await other.ledger.adopt(held, number)
         assert (await asyncio.wait_for(loading, 30)).complete
     assert len(qserv.memory.transactions) == begun
+    assert release_world.counted(qserv) == release_world.wanted(release_folder)
+
+
+@pytest.mark.parametrize("state", [TransactionState.STARTED, TransactionState.IS_FINISHING])
+async def test_what_is_committed_under_a_lost_ledger_while_a_loader_takes_over_is_taken_in(
+    qserv: QservDouble, release_folder: Path, state: TransactionState
+) -> None:
+    begun = len((await load(qserv, release_folder)).standings)
+    forget(release_folder)
+    async with world_of(qserv, release_folder) as (world, planned):
+        world.controller = Stale(world, state)
+        assert (await Loader(world, planned).run(take_over=True)).complete
+    assert [str(each.state) for each in qserv.memory.transactions.values()] == ["FINISHED"] * begun
     assert release_world.counted(qserv) == release_world.wanted(release_folder)

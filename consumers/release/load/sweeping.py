@@ -9,7 +9,7 @@ from consumers.release.load.gate import Problem, problems
 from consumers.release.load.ledger import Held, Sent, Standing
 from consumers.release.load.plan import PlannedTransaction
 from consumers.release.load.records import State
-from consumers.release.load.transaction import MARK
+from consumers.release.load.transaction import MARK, settled
 from consumers.release.load.world import World
 from consumers.release.service import LostAnswer, Refused, Status, Transaction, TransactionState
 from stream.errors import Fenced, Wrong
@@ -44,23 +44,21 @@ async def sweep(world: World, *, take_over: bool = False) -> int:
     _still_there(there, committed)
     standings, load = await world.ledger.standings(), await world.ledger.name()
     tokens = {each.token for each in standings if each.token}
-    stand = {each.transaction for each in standings if each.state is State.COMMITTED}
+    known = {each.transaction for each in standings if each.state is State.COMMITTED} | await world.ledger.retired()
     aborted = 0
     for each in there:
         mark = each.context.get(MARK) or {}
-        if each.id in stand or (mark.get("token") in tokens and mark.get("load") == load):
+        if each.id in known or (mark.get("token") in tokens and mark.get("load") == load):
             continue
-        if each.state.open and mark.get("load") == load:
-            await abort(world, each.id)
-            aborted += 1
-        elif each.state.open and mark:
-            if not take_over:
+        now = await settled(world, each)
+        if now.state.open and mark:
+            if mark.get("load") != load and not take_over:
                 text = f"transaction {each.id} of table {mark.get('table')} is open, under another ledger"
                 raise Wrong("release_other_load", text, "let that load end; where its ledger is lost, add --take-over")
-            await abort(world, each.id)
-            aborted += 1
-        elif each.state is TransactionState.FINISHED:
-            await _take_in(world, each, standings)
+            now = await _aborted(world, now)
+            aborted += now.state is TransactionState.ABORTED
+        if now.state is TransactionState.FINISHED:
+            await _take_in(world, now, mark.get("key"), standings)
     return aborted
 
 
@@ -74,22 +72,23 @@ def _still_there(there: Sequence[Transaction], committed: Sequence[Standing]) ->
         raise Wrong("release_lost", text, "the database was deleted since: run release rebuild")
 
 
-async def abort(world: World, transaction: int) -> None:
-    """Abort a transaction; another may have been quicker."""
+async def _aborted(world: World, found: Transaction) -> Transaction:
+    """Abort a transaction; another may have been quicker, or have committed it."""
     try:
-        await world.told(lambda: world.controller.end(transaction, abort=True))
+        return await settled(world, await world.told(lambda: world.controller.end(found.id, abort=True)))
     except (LostAnswer, Refused) as error:
-        found = await world.asked(lambda: world.controller.transaction(transaction))
-        if found.state.open:
+        now = await settled(world, await world.asked(lambda: world.controller.transaction(found.id)))
+        if now.state.open:
             raise
-        world.progress.says(f"transaction {transaction} is {found.state}: {error.message}")
+        world.progress.says(f"transaction {now.id} is {now.state}: {error.message}")
+        return now
 
 
-async def _take_in(world: World, found: Transaction, standings: Sequence[Standing]) -> None:
+async def _take_in(world: World, found: Transaction, key: str | None, standings: Sequence[Standing]) -> None:
     """A committed transaction that is not in the ledger: the same content was committed before, or something else."""
-    if not found.by_status.get(Status.FINISHED, 0) or found.id in await world.ledger.retired():
+    counted = await world.asked(lambda: world.controller.transaction(found.id, counted=True))
+    if not counted.by_status.get(Status.FINISHED, 0):
         return
-    key = (found.context.get(MARK) or {}).get("key")
     wait_s = 0.02
     while True:
         mine = next((each for each in standings if each.key == key), None)

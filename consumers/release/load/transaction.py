@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from consumers.release.load.gate import NotLoaded, Problem, problems
 from consumers.release.load.ledger import Held, Sent
@@ -87,7 +88,7 @@ class TransactionLoad:
             return None
         if held.transaction is None:
             self._held = held = await world.ledger.loading(held, found.id)
-        found = await self._settled(found)
+        found = await settled(world, found)
         if found.state is TransactionState.FINISHED:
             await self._stands(found)
             return None
@@ -133,7 +134,7 @@ class TransactionLoad:
             begun = found
         world.crossing("after_begin")
         self._held = await world.ledger.loading(self._held, begun.id)
-        begun = await self._settled(begun)
+        begun = await settled(world, begun)
         if begun.state is not TransactionState.STARTED:
             raise Unsure(f"transaction {begun.id} is {begun.state}")
 
@@ -219,19 +220,20 @@ class TransactionLoad:
             except (LostAnswer, Refused) as error:
                 world.progress.says(f"asking how transaction {number} is: {error.message}")
                 found = await world.asked(lambda: world.controller.transaction(number))
-            found = await self._settled(found)
+            found = await settled(world, found)
             if found.state is not TransactionState.STARTED:
                 break
         return found
 
-    async def _settled(self, found: Transaction) -> Transaction:
-        """The transaction, once its state is none that passes by itself."""
-        number, wait_s = found.id, 0.01
-        while found.state.moving:
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 1.5, 2.0)
-            found = await self._world.asked(lambda: self._world.controller.transaction(number))
-        return found
+
+async def settled(world: World, found: Transaction) -> Transaction:
+    """The transaction, once its state is none that passes by itself."""
+    wait_s = 0.01
+    while found.state.moving:
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 1.5, 2.0)
+        found = await world.asked(partial(world.controller.transaction, found.id))
+    return found
 
 
 def _lost(held: Held, error: Unsure) -> NotLoaded:
