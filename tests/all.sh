@@ -26,5 +26,6 @@ trap 'exit 130' INT TERM
 code=$?
 wait "${beside}"
 first=$?
+trap 'rm -f "${said}"' EXIT
 cat "${said}"
 exit $((code ? code : first))

@@ -28,6 +28,7 @@ from stream.errors import Fatal, SkyburstError
 
 MARK = "skyburst"
 """The key of our part of a transaction's context."""
+_LONG_S = 2.0
 
 
 class TransactionLoad:
@@ -227,11 +228,14 @@ class TransactionLoad:
 
 
 async def settled(world: World, found: Transaction) -> Transaction:
-    """The transaction, once its state is none that passes by itself."""
-    wait_s = 0.01
+    """The transaction, once its state is none that passes by itself; one that takes long is told of, once."""
+    wait_s, told = 0.01, False
     while found.state.moving:
+        if wait_s >= _LONG_S and not told:
+            world.progress.says(f"waiting for transaction {found.id}, which is {found.state}")
+            told = True
         await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 1.5, 2.0)
+        wait_s = min(wait_s * 1.5, _LONG_S)
         found = await world.asked(partial(world.controller.transaction, found.id))
     return found
 
