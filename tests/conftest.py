@@ -27,6 +27,8 @@ from stream.local import BrokerTls, LocalKafka, LocalMariadb
 from stream.local.process import Process
 
 FOLDERS = "skyburst-tests-"
+SERVERS = {"mariadb", "kafka", "crash_kafka"}
+"""Fixtures that give the run's servers."""
 ORDER = {"unit": 0, "property": 0, "crash": 2}
 """Suites that need no server come first, and run while the servers start; what is killed and frozen comes last, when
 nothing runs beside it any more."""
@@ -43,6 +45,8 @@ hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what is marked long, too; hypothesis tries 20 times more")
+    text = "only tests that want the run's servers, or only the others"
+    parser.addoption("--servers", choices=("wanted", "unwanted"), help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,12 +58,32 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if half := config.getoption("--servers"):
+        mine, others = [], []
+        for item in items:
+            (mine if _wants_servers(item) == (half == "wanted") else others).append(item)
+        items[:] = mine
+        config.hook.pytest_deselected(items=others)
     items.sort(key=lambda item: ORDER.get(item.path.parent.name, 1))
     if not config.getoption("--long"):
         skip = pytest.mark.skip(reason="long: run by make test-long")
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(skip)
+
+
+def _wants_servers(item: pytest.Item) -> bool:
+    """Whether a test names one of the run's servers: as a fixture, or as the value of a parameter."""
+    names = getattr(item, "fixturenames", ())
+    parameters = getattr(item, "callspec", None)
+    values = () if parameters is None else [each for each in parameters.params.values() if isinstance(each, str)]
+    return not SERVERS.isdisjoint([*names, *values])
+
+
+def _alone(config: pytest.Config, server: str) -> None:
+    """A server starts once a run, though two processes run it."""
+    if config.getoption("--servers") == "unwanted":
+        pytest.fail(f"this test wants {server}, and names it neither as a fixture nor as a parameter's value")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -108,11 +132,12 @@ def _remove(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def mariadb(server_folder: Path) -> Iterator[LocalMariadb]:
+def mariadb(server_folder: Path, pytestconfig: pytest.Config) -> Iterator[LocalMariadb]:
     """The run's MariaDB server, started when first asked for; `url(database)` names a database of it.
 
     Its files are not synced: what it wrote outlives its process, and no test takes the machine's power away.
     """
+    _alone(pytestconfig, "mariadb")
     begun = time.monotonic()
     server = LocalMariadb(server_folder / "mariadb", options={"debug-no-sync": "ON"}).start()
     STARTED["mariadb"] = time.monotonic() - begun
@@ -176,8 +201,9 @@ def early(request: pytest.FixtureRequest, server_folder: Path, kafka_trust: Trus
 
 
 @pytest.fixture(scope="session")
-def kafka(early: Early) -> Iterator[LocalKafka]:
+def kafka(early: Early, pytestconfig: pytest.Config) -> Iterator[LocalKafka]:
     """The run's broker; `address` has its listeners TLS, MTLS and SCRAM."""
+    _alone(pytestconfig, "kafka")
     broker: LocalKafka = early.outcome("kafka")
     yield broker
     broker.kill()
