@@ -31,7 +31,7 @@ SERVERS = {"mariadb", "kafka", "crash_kafka"}
 """Fixtures that give the run's servers."""
 ORDER = {"unit": 0, "property": 0, "crash": 2}
 """Suites that need no server come first, and run while the servers start; what is killed and frozen comes last, when
-nothing runs beside it any more."""
+least runs beside it."""
 SEED = int(os.environ.get("SKYBURST_SEED") or secrets.randbits(32))
 SPENT: dict[str, float] = defaultdict(float)
 COUNTED: dict[str, int] = defaultdict(int)
@@ -80,10 +80,12 @@ def _wants_servers(item: pytest.Item) -> bool:
     return not SERVERS.isdisjoint([*names, *values])
 
 
-def _alone(config: pytest.Config, server: str) -> None:
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> None:
     """A server starts once a run, though two processes run it."""
-    if config.getoption("--servers") == "unwanted":
-        pytest.fail(f"this test wants {server}, and names it neither as a fixture nor as a parameter's value")
+    if fixturedef.argname in SERVERS and request.config.getoption("--servers") == "unwanted":
+        pytest.fail(
+            f"this test wants {fixturedef.argname}, and names it neither as a fixture nor as a parameter's value"
+        )
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -132,12 +134,11 @@ def _remove(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def mariadb(server_folder: Path, pytestconfig: pytest.Config) -> Iterator[LocalMariadb]:
+def mariadb(server_folder: Path) -> Iterator[LocalMariadb]:
     """The run's MariaDB server, started when first asked for; `url(database)` names a database of it.
 
     Its files are not synced: what it wrote outlives its process, and no test takes the machine's power away.
     """
-    _alone(pytestconfig, "mariadb")
     begun = time.monotonic()
     server = LocalMariadb(server_folder / "mariadb", options={"debug-no-sync": "ON"}).start()
     STARTED["mariadb"] = time.monotonic() - begun
@@ -201,9 +202,8 @@ def early(request: pytest.FixtureRequest, server_folder: Path, kafka_trust: Trus
 
 
 @pytest.fixture(scope="session")
-def kafka(early: Early, pytestconfig: pytest.Config) -> Iterator[LocalKafka]:
+def kafka(early: Early) -> Iterator[LocalKafka]:
     """The run's broker; `address` has its listeners TLS, MTLS and SCRAM."""
-    _alone(pytestconfig, "kafka")
     broker: LocalKafka = early.outcome("kafka")
     yield broker
     broker.kill()

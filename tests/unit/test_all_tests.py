@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,8 +24,9 @@ def ran(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
 
 
 def collected(*more: str) -> list[str]:
-    """Tests of some suites that have both halves."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/property", "tests/contract", *more]
+    """Tests of some files that have both halves: by a fixture, and by a parameter's value."""
+    files = [f"tests/contract/test_{name}.py" for name in ("commit_sweep", "transport_faults", "transport_security")]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *files, *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     return [line for line in done.stdout.splitlines() if "::" in line]
 
@@ -46,6 +48,17 @@ def test_a_test_is_in_one_half() -> None:
     several = [collected("--servers", half) for half in HALVES]
     assert all(several)
     assert sorted([*several[0], *several[1]]) == sorted(collected())
+
+
+@pytest.mark.parametrize("server", ["mariadb", "kafka"])
+def test_a_test_that_takes_a_server_without_naming_it_fails(tmp_path: Path, server: str) -> None:
+    path = tmp_path / "test_it.py"
+    path.write_text(f"def test_it(request):\n    request.getfixturevalue({server!r})\n")
+    command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "conftest", "--servers", "unwanted", path]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert f"this test wants {server}, and names it neither as a fixture" in done.stdout
 
 
 def test_the_makefile_runs_them_so() -> None:

@@ -13,8 +13,7 @@ from consumers.release.load.transaction import MARK, settled
 from consumers.release.load.world import World
 from consumers.release.service import LostAnswer, Refused, Status, Transaction, TransactionState
 from stream.errors import Fenced, Wrong
-
-_IDLE_S = 1.0
+from stream.retry import Backoff
 
 
 async def sweep(world: World, *, take_over: bool = False) -> int:
@@ -89,8 +88,7 @@ async def _take_in(world: World, found: Transaction, key: str | None, standings:
     counted = await world.asked(lambda: world.controller.transaction(found.id, counted=True))
     if not counted.by_status.get(Status.FINISHED, 0):
         return
-    wait_s = 0.02
-    while True:
+    for wait_s in Backoff(first_s=0.02, longest_s=1.0).waits(world.random):
         mine = next((each for each in standings if each.key == key), None)
         if mine is not None and mine.state is State.COMMITTED and mine.transaction == found.id:
             return  # another loader was quicker
@@ -102,7 +100,6 @@ async def _take_in(world: World, found: Transaction, key: str | None, standings:
             return
         # Another holds it. Were it not waited for and died, its rows would be loaded once more.
         await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 1.5, _IDLE_S)
         standings = await world.ledger.standings()
 
 
