@@ -102,7 +102,7 @@ async def check_rows(url: str, survey: str, messages: dict[int, bytes]) -> None:
 async def test_real_packets_come_back_byte_for_byte_and_their_values_are_in_level1(
     survey: str, kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path, shared_data: Path
 ) -> None:
-    kafka.create_topic(topic, 3, {"max.message.bytes": "4194304"})
+    kafka.create_topic(topic, 3, {"max.message.bytes": "4194304", "retention.ms": "-1"})
     run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb", survey)
     await run.migrate()
     paths = files(shared_data, survey)
