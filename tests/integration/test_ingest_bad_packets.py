@@ -44,7 +44,7 @@ BAD: dict[str, list[Sent]] = {
 async def test_each_kind_is_quarantined_under_its_code_and_the_good_ones_around_are_kept(
     kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
 ) -> None:
-    kafka.create_topic(topic, 1)
+    kafka.create_topic(topic, 1, {"retention.ms": "-1"})
     run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
     await run.migrate()
     messages = [sent(1)]
@@ -84,7 +84,7 @@ async def test_each_kind_is_quarantined_under_its_code_and_the_good_ones_around_
 async def test_what_only_the_server_refuses_is_found_by_halving_and_it_alone_is_quarantined(
     kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
 ) -> None:
-    kafka.create_topic(topic, 2)
+    kafka.create_topic(topic, 2, {"retention.ms": "-1"})
     run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
     await run.migrate()
     await execute(level1_url, "ALTER TABLE level1 MODIFY detector TINYINT")
