@@ -37,6 +37,10 @@ DEFAULTS: Mapping[str, str] = {
     # The cleaner's default buffer is a quarter of our heap.
     "log.cleaner.dedupe.buffer.size": str(4 * 2**20),
     "log.segment.delete.delay.ms": "1000",
+    # What came is written to the disk each second. The system would write half a minute of it at once, while the
+    # commits of a daemon on the same disk wait.
+    "log.flush.interval.ms": "1000",
+    "log.flush.scheduler.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "4",
     # How soon a broker that was killed is taken back by its own controller.
