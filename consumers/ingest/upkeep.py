@@ -129,8 +129,9 @@ class Upkeep:
         if self._due():
             try:
                 async with asyncio.timeout(SETTLED_S), self.segments.turn:
-                    # Sealing cuts the file to its published length: never while a commit's outcome is open.
-                    for mine, reason in self._due():
+                    # Sealing cuts the file to its published length: never while a commit's outcome is open, as that
+                    # of one which was cut short is for good.
+                    for mine, reason in [] if self.segments.unsettled else self._due():
                         if self.segments.forget(mine.number) is not None:
                             self.leaving.append((mine, reason))
             except TimeoutError:

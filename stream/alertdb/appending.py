@@ -37,7 +37,8 @@ class AppendSegment:
         self._sealing = False
         self._sealed: Sealed | None = None
         self._named = False
-        head = header.encode(marker)
+        self._again = False
+        self._head = head = header.encode(marker)
         self._data = new_file("data")
         try:
             self._index = new_file("open_index")
@@ -75,6 +76,9 @@ class AppendSegment:
         done = self._last = self._published
         packed = pack(blocks, rows, note, base=done.data_length, sync=self._marker, running=done.running)
         message = memoryview(encode_batch(packed.rows, packed.note))
+        if self._again:
+            self._data.write([self._head], 0)
+            self._index.write([SCHEMA_BYTES], 0)
         self._data.write(packed.buffers, done.data_length)
         self._index.write([message], done.index_length)
         self._last = Appended(
@@ -94,14 +98,14 @@ class AppendSegment:
             self._index.sync()
         except SkyburstError:
             # Also of a full disk, which some file systems only notice here: the pages count as clean now, so that
-            # only writing them again makes them durable.
-            self._last = self._published
+            # only writing them again makes them durable. Before the first sync that is the files' heads, too.
+            self._last, self._again = self._published, not self._named
             raise
         # A page used again costs a seventh of one that the machine touches for the first time (measured in a guest).
         self._data.release(self._last.base, self._last.data_length - self._last.base)
         if not self._named:
             self._sync_names()
-            self._named = True
+            self._named, self._again = True, False
 
     def publish(self, appended: Appended) -> None:
         """Take note that the transaction that names these lengths is committed."""

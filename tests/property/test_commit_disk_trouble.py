@@ -16,10 +16,13 @@ import sqlalchemy as sa
 from commit_lives import Story, check
 from commit_on_disk import Player, World, empty_database, made_log
 from doubles.disk import Fault, ForgetfulDisk, on
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import stream.commit.committer
 import stream.commit.ledger
 import stream.commit.sweep
+from consumers.ingest.upkeep import Upkeep
+from stream.clock import SystemClock
 from stream.commit.segments import Written
 from stream.tables.model import table
 
@@ -52,6 +55,26 @@ async def until_told(player: Player, code: str, commit: asyncio.Task[bool]) -> N
             await asyncio.sleep(0.01)
 
 
+def upkeep_of(world: World, player: Player) -> Upkeep:
+    """What seals each of the daemon's segments that has a byte; nothing else of it is to be called."""
+    return Upkeep(
+        engine=world.engine,
+        store=player.store,
+        segments=player.segments,
+        sweeper=None,  # type: ignore[arg-type]
+        outcome=None,  # type: ignore[arg-type]
+        window=None,  # type: ignore[arg-type]
+        last_partition=None,  # type: ignore[arg-type]
+        clock=SystemClock(),
+        failpoints=player.steps,
+        survey=1,
+        segment_bytes=1,
+        heartbeat_s=5.0,
+        abandoned_s=60.0,
+        reserve_bytes=0,
+    )
+
+
 def whole_after_a_crash(world: World, tmp_path: Path) -> None:
     """Whatever the disk forgets of what was not synced, nothing published is lost."""
     for seed in range(5):
@@ -73,6 +96,37 @@ def test_a_full_disk_is_waited_for_and_the_batch_written_again(world: World, tmp
         assert world.count(tmp_path / "now").sound
 
     play(world, story)
+    whole_after_a_crash(world, tmp_path)
+
+
+def test_a_full_segment_of_a_commit_that_was_cut_short_is_not_sealed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, answer = AsyncConnection.commit, asyncio.Event()
+
+    async def unanswered(connection: AsyncConnection) -> None:
+        await committed(connection)
+        answer.set()
+        await asyncio.Event().wait()
+
+    async def story(player: Player, _other: Player) -> None:
+        await player.commit()
+        monkeypatch.setattr(AsyncConnection, "commit", unanswered)
+        commit = asyncio.create_task(player.commit())
+        await answer.wait()
+        monkeypatch.setattr(AsyncConnection, "commit", committed)
+        upkeep = upkeep_of(world, player)
+        turn = asyncio.create_task(upkeep._seal_due())
+        while not player.segments.turn._waiters:
+            await asyncio.sleep(0)
+        commit.cancel()
+        await asyncio.wait([commit, turn])
+        await turn
+        assert commit.cancelled()
+        assert upkeep.leaving == []
+
+    play(world, story)
+    assert world.count(tmp_path / "now").sound
     whole_after_a_crash(world, tmp_path)
 
 

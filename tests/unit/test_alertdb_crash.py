@@ -204,6 +204,18 @@ def test_a_disk_that_is_found_full_by_the_sync_has_forgotten_what_was_appended()
         check(disk.after_crash(random.Random(seed)), database)
 
 
+@pytest.mark.parametrize("part", [".avro", ".arrows"])
+def test_a_disk_that_is_found_full_by_the_first_sync_gets_the_heads_of_the_files_again(part: str) -> None:
+    disk, database = ForgetfulDisk(trouble=on("sync", part, Fault(errno.ENOSPC))), Database()
+    story = Story(LocalStore(Path("before"), disk), database, batches_of(3))
+    with pytest.raises(Transient) as full:
+        story.play(["commit"])
+    assert full.value.code == "disk_full"
+    story.play(["commit", "commit"])
+    for seed in range(20):
+        check(disk.after_crash(random.Random(seed)), database)
+
+
 @pytest.mark.parametrize("action", ["seal", "take over"])
 def test_sealing_on_a_full_disk_can_be_done_again(action: str) -> None:
     disk, database = ForgetfulDisk(), Database()
