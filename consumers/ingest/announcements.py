@@ -118,8 +118,6 @@ class Announcements:
             for (topic, partition), offset in self._place(tuple(due)).items():
                 self.source.seek(topic, partition, offset)
         records = self.source.poll(POLL_RECORDS, POLL_S)
-        for trouble in self.source.troubles():
-            self._trouble(trouble)
         try:
             self._take(records)
         except Fenced as fenced:
@@ -128,6 +126,9 @@ class Announcements:
         except BaseException:
             self._again()
             raise
+        # What came before a trouble is stored: the partition starts again behind it.
+        for trouble in self.source.troubles():
+            self._trouble(trouble)
         ends = self.source.ends()
         for part in self._held.keys() & ends.keys():
             del self._held[part]
@@ -148,13 +149,16 @@ class Announcements:
     def _take(self, records: Sequence[Records]) -> None:
         told: list[Announcement] = []
         counts: Counter[Partition] = Counter()
+        behind: dict[Partition, int] = {}
         for one in records:
             for partition, offset, value in zip(one.partition.tolist(), one.offset.tolist(), one.values, strict=True):
                 part = (one.topic, partition)
                 if part in self._next and offset >= self._next[part]:
                     counts[part] += value is not None
+                    behind[part] = offset + 1
                     told += self._read(part, offset, value)
-        ends = {part: max(place, self.source.position(*part)) for part, place in self._next.items() if part in counts}
+        reading = self.source.reading()
+        ends = {part: self.source.position(*part) if part in reading else end for part, end in behind.items()}
         if not ends:
             return
         ranges = [OffsetRange(self._number, p[1], self._next[p], end, counts[p]) for p, end in sorted(ends.items())]

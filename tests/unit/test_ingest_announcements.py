@@ -110,6 +110,19 @@ async def test_what_no_table_can_hold_is_stepped_over_and_what_is_not_finite_is_
     assert [row.next for row in await stored(engine, "ledger")] == [4]
 
 
+async def test_what_came_in_front_of_a_trouble_is_stored_however_often_it_comes_back(engine: AsyncEngine) -> None:
+    one = await Reading.of(engine)
+
+    def bad() -> list[Records]:
+        one.source.stop(A, "bad_batch")
+        return said(0, DetectorClosed("lsst", 1, 2, "a", 3))
+
+    await one.run(lambda: one.source.give(A), bad, lambda: one.clock.advance(RETRY_S), bad)
+    assert [row.visit for row in await stored(engine, "detector_closed")] == [1]
+    assert [row.next for row in await stored(engine, "ledger")] == [1]
+    assert one.source.sought == [(A, 1)]
+
+
 async def renewed(engine: AsyncEngine) -> None:
     """Another database stands where the reader began, as after a rebuild."""
     async with engine.begin() as connection:
