@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +18,12 @@ from stream.clock import Clock
 from stream.commit import ledger
 from stream.commit.failpoints import Failpoints
 from stream.tables.model import table
+
+PAGE = 500
+"""Numbers whose rows are read at once: a night leaves tens of them, and a store may keep years."""
+
+Row = sa.Row[tuple[Any, ...]]
+Rows = Mapping[int, Row]
 
 
 @dataclass(slots=True)
@@ -61,20 +69,22 @@ class Sweeper:
         self._rowless = {number: since for number, since in self._rowless.items() if number in files}
         gone = []
         self.orphans = 0
-        for number, names in sorted(files.items()):
-            kept = frozenset(names) if number in besides else await self._kept(number, frozenset(names))
-            for name in names:
-                # A retired segment's marker stays for ever: it stands for a part of its commits.
-                if name not in kept and role_of(name) != "retired":
-                    await asyncio.to_thread(self.store.remove, name)
-                    gone.append(name)
+        numbers = sorted(files.keys() - besides)
+        for page in (numbers[at : at + PAGE] for at in range(0, len(numbers), PAGE)):
+            rows = await _rows(self.engine, page)
+            for number in page:
+                kept = await self._kept(number, frozenset(files[number]), rows)
+                for name in files[number]:
+                    # A retired segment's marker stays for ever: it stands for a part of its commits.
+                    if name not in kept and role_of(name) != "retired":
+                        await asyncio.to_thread(self.store.remove, name)
+                        gone.append(name)
         return gone
 
-    async def _kept(self, number: int, names: frozenset[str]) -> frozenset[str]:
-        named = await _named(self.engine, number, names)
-        if named is not None:
+    async def _kept(self, number: int, names: frozenset[str], rows: Rows) -> frozenset[str]:
+        if number in rows:
             self._rowless.pop(number, None)
-            return named
+            return _named(rows[number], names, rows)
         self.orphans += len(names)
         now = self.clock.monotonic()
         young = now - self._rowless.setdefault(number, now) < self.age_s
@@ -84,24 +94,29 @@ class Sweeper:
         return frozenset()
 
 
-async def _named(engine: AsyncEngine, number: int, names: frozenset[str]) -> frozenset[str] | None:
-    """Those of the files `names` that stay; None where `number` has no row.
-
-    An open segment keeps all of its files: its owner may be about to name a sealed index that it has just written.
-    """
-    rows = table("segments")
+async def _rows(engine: AsyncEngine, numbers: Sequence[int]) -> Rows:
+    """The rows of these segments, and of those that they are copies of."""
+    c = table("segments").c
+    query = sa.select(c.segment, c.state, c.copyOf, c.dataName, c.indexName)
     async with engine.connect() as connection:
-        row = (await connection.execute(sa.select(rows).where(rows.c.segment == number))).one_or_none()
-        if row is None:
-            return None
-        if row.state in ("swept", "retired"):
-            return frozenset()
-        if row.state == "open":
-            return names
-        if row.state == "copy":
-            query = sa.select(rows).where(rows.c.segment == row.copyOf)
-            row = (await connection.execute(query)).one()
-        return frozenset((row.dataName, row.indexName))
+        found = {row.segment: row for row in await connection.execute(query.where(c.segment.in_(numbers)))}
+        copied = {row.copyOf for row in found.values() if row.state == "copy"} - found.keys()
+        more = await connection.execute(query.where(c.segment.in_(copied))) if copied else ()
+        return found | {row.segment: row for row in more}
+
+
+def _named(row: Row, names: frozenset[str], rows: Rows) -> frozenset[str]:
+    """Those of the files `names` that stay, with the number that has this row.
+
+    An open segment keeps all of its files: its owner may be about to name a sealed index that it has just written. Rows
+    that were read before the files are looked at do no harm: one that is not open never names a file that was there.
+    """
+    if row.state in ("swept", "retired"):
+        return frozenset()
+    if row.state == "open":
+        return names
+    there = rows.get(row.copyOf) if row.state == "copy" else row
+    return names if there is None else frozenset((there.dataName, there.indexName))
 
 
 async def _claim(engine: AsyncEngine, number: int, instance: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from committing import Meanwhile, Writer, make_tables, writing
 from doubles.ingest_live import execute, rows
 from doubles.ingest_run import packet
@@ -13,6 +14,7 @@ from stream.clock import ManualClock
 from stream.commit import sweep
 from stream.commit.sweep import Sweeper
 from stream.errors import Fatal
+from stream.tables.model import table
 
 AGE_S = 60.0
 
@@ -54,7 +56,7 @@ async def test_the_grace_of_a_number_begins_when_no_row_names_it_any_more(url: s
 async def test_nothing_is_swept_where_the_database_is_another_one(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = sweep._named
+    real = sweep._rows
 
     async def replaced(*arguments: object) -> object:
         await execute(url, f"UPDATE schema_version SET instance = '{'f' * 32}'")
@@ -67,10 +69,30 @@ async def test_nothing_is_swept_where_the_database_is_another_one(
         await execute(url, "DELETE FROM segments")
         assert await other.sweep(frozenset()) == []
         clock.advance(2 * AGE_S)
-        monkeypatch.setattr(sweep, "_named", replaced)
+        monkeypatch.setattr(sweep, "_rows", replaced)
         with pytest.raises(Fatal) as meanwhile:
             await other.sweep(frozenset())
         with pytest.raises(Fatal) as at_once:
             await other.sweep(frozenset())
         assert {meanwhile.value.code, at_once.value.code} == {"level1_instance"}
         assert len(list(writer.store.names())) == 2 and not await rows(url, "SELECT segment FROM segments")
+
+
+async def test_a_sweep_reads_the_rows_of_many_segments_at_once(url: str, tmp_path: Path) -> None:
+    async with writing(url, tmp_path / "a") as writer:
+        await writer.committer.commit(await writer.batch({0: [packet(1)]}, {}))
+        row, folder = (await rows(url, "SELECT * FROM segments"))[0]._asdict(), tmp_path / "a"
+        (name,) = (name for name, _ in writer.store.names() if name == row["dataName"])
+        many = [row | {"segment": k, "state": "sealed"} for k in range(1, 1200)]
+        for one in many:
+            one["dataName"] = f"{name.partition('/')[0]}/{one['segment']}-{'0' * 16}.avro"
+            (folder / one["dataName"]).touch()
+        stray = folder / name.partition("/")[0] / f"7-{'1' * 16}.avro"
+        stray.touch()
+        async with writer.engine.begin() as connection:
+            await connection.execute(sa.insert(table("segments")), many)
+        asked: list[str] = []
+        sa.event.listen(writer.engine.sync_engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+        gone = await sweeper(writer, ManualClock()).sweep(frozenset())
+        assert gone == [str(stray.relative_to(folder))]
+        assert len(asked) < 10
