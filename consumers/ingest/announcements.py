@@ -30,6 +30,8 @@ from stream.transport.source import Partition, PartitionTrouble, Source
 POLL_RECORDS, POLL_S, RETRY_S = 1000, 0.2, 5.0
 JOIN_S = 5.0
 """Seconds after which a reader that was given no partition takes it that others have them all."""
+FOR_GOOD = frozenset({"level1_instance", "instance_taken", "broker_fatal"})
+"""What no waiting ends: the database is another one, or this reader of the topic is dead."""
 
 _log = Log("consumers.ingest.announcements")
 T = TypeVar("T")
@@ -80,6 +82,7 @@ class Announcements:
         ------
         Fatal
             ``level1_instance``: another database stands at the URL, and nothing of this daemon goes into it.
+            ``instance_taken``, ``broker_fatal``: librdkafka gives nothing any more.
         """
         try:
             self._until_done(self._subscribe)
@@ -102,7 +105,7 @@ class Announcements:
     def _say(self, error: BaseException) -> None:
         """Log what is in the way, once as long as it is the same; raise what waiting does not end."""
         cause = translate(error)
-        if isinstance(cause, Fatal) and cause.code == "level1_instance":
+        if isinstance(cause, Fatal) and cause.code in FOR_GOOD:
             raise cause from error
         if cause.code != self._said:
             _log.warning("announcements_wait", error=cause, topic=self.topic)

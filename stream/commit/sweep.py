@@ -22,7 +22,7 @@ from stream.tables.model import table
 PAGE = 500
 """Numbers whose rows are read at once: a night leaves tens of them, and a store may keep years."""
 
-Row = sa.Row[tuple[Any, ...]]
+Row = sa.Row[Any, Any, Any, Any, Any]
 Rows = Mapping[int, Row]
 
 

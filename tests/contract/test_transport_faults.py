@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Producer
 from damaging_proxy import DamagingProxy
 from transport_brokers import Broker, Got, from_start, nothing
 
-from stream.errors import SkyburstError
+from stream.errors import Fatal, SkyburstError, Wrong
 from stream.local import LocalKafka
 from stream.transport.embedded import FETCH, OFFSET_COMMIT, PRODUCE, EmbeddedBroker
 from stream.transport.source import Partition, PartitionTrouble
@@ -81,6 +81,34 @@ def test_errors_of_fetches_and_commits_lose_nothing(small: Broker, topic: str) -
     for _ in range(5):
         got.poll()
     assert got.of(0) == list(range(50))
+
+
+def test_a_member_whose_instance_another_process_takes_ends(real: Broker, topic: str) -> None:
+    real.create(topic)
+    first, second = (real.source(topic, instance="the same") for _ in range(2))
+    first.subscribe([topic], from_start, nothing, nothing)
+    Got(first).until(lambda: len(first.ends()) == 1)
+    second.subscribe([topic], from_start, nothing, nothing)
+
+    def beside() -> bool:
+        Got(second).poll()
+        return False
+
+    with pytest.raises(Fatal) as taken:
+        Got(first).until(beside)
+    assert taken.value.code == "instance_taken"
+    Got(second).until(lambda: len(second.ends()) == 1)
+
+
+def test_a_session_that_the_broker_does_not_allow_ends_the_source_and_names_the_setting(
+    real: Broker, topic: str
+) -> None:
+    real.create(topic)
+    source = real.source(topic, session_timeout_ms=100)
+    source.subscribe([topic], from_start, nothing, nothing)
+    with pytest.raises(Wrong, match="set session_timeout_ms") as refused:
+        Got(source).until(lambda: False)
+    assert refused.value.code == "kafka_setting"
 
 
 def test_holes_at_the_end_of_the_log_move_the_position(real: Broker, topic: str) -> None:

@@ -60,12 +60,20 @@ class Broker:
         self.opened.append(publisher)
         return publisher
 
-    def source(self, group: str, *, session_timeout_ms: int = 0, max_poll_interval_ms: int = 60_000) -> KafkaSource:
+    def source(
+        self,
+        group: str,
+        *,
+        instance: str | None = None,
+        session_timeout_ms: int = 0,
+        max_poll_interval_ms: int = 60_000,
+    ) -> KafkaSource:
         # The embedded broker keeps a rebalance waiting for the session's length less one second.
         session_timeout_ms = session_timeout_ms or (6000 if self.real else 1500)
         source = KafkaSource(
             self.server.bootstrap,
             group,
+            instance=instance,
             session_timeout_ms=session_timeout_ms,
             max_poll_interval_ms=max_poll_interval_ms,
             extra=QUICK,

@@ -123,6 +123,16 @@ async def test_what_came_in_front_of_a_trouble_is_stored_however_often_it_comes_
     assert one.source.sought == [(A, 1)]
 
 
+async def test_a_reader_ends_where_another_process_has_taken_its_instance(engine: AsyncEngine) -> None:
+    one = await Reading.of(engine)
+
+    def taken() -> None:
+        raise Fatal("instance_taken", "fenced")
+
+    with pytest.raises(Fatal, match="fenced"):
+        await one.run(lambda: one.source.give(A), taken, lambda: None)
+
+
 async def renewed(engine: AsyncEngine) -> None:
     """Another database stands where the reader began, as after a rebuild."""
     async with engine.begin() as connection:

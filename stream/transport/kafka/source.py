@@ -275,7 +275,7 @@ class KafkaSource:
     def _client_error(self, error: KafkaError) -> None:
         TRANSPORT_ERRORS.add(code=error.name().lower())
         meant = as_error(error, f"group {self._group}")
-        if isinstance(meant, Fatal):
+        if isinstance(meant, Fatal | Wrong):
             self._failed = meant
         elif error.code() != KafkaError._MAX_POLL_EXCEEDED:
             self._away = error.str()

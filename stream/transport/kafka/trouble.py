@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream.errors import Fatal, Held, Poison, SkyburstError, Transient
+from stream.errors import Fatal, Held, Poison, SkyburstError, Transient, Wrong
 from stream.transport.source import Partition, PartitionTrouble, TroubleCode
 
 _GONE = frozenset(
@@ -56,9 +56,12 @@ def is_login(error: KafkaError) -> bool:
 def as_error(error: KafkaError, doing: str) -> SkyburstError:
     """The error class for `error`, met while `doing` (words for people)."""
     message = f"{doing}: {error.str()}"
-    if error.code() == KafkaError.FENCED_INSTANCE_ID:
+    if _means(error, KafkaError.FENCED_INSTANCE_ID):
         return Fatal("instance_taken", message, "another process runs under this instance name: give each its own")
-    if error.fatal():
+    if error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+        allowed = "the broker's group.min.session.timeout.ms to group.max.session.timeout.ms"
+        return Wrong("kafka_setting", message, f"set session_timeout_ms within {allowed}")
+    if error.fatal() or error.code() == KafkaError._FATAL:
         return Fatal("broker_fatal", message)
     if error.code() in _GONE:
         return Held("topic_gone", message, "create it with `skyburst topics create`")
@@ -67,6 +70,11 @@ def as_error(error: KafkaError, doing: str) -> SkyburstError:
     if error.code() in _TOO_LARGE:
         return Poison("too_large", message)
     return Transient("broker_away", message, "see whether the broker is up and --bootstrap and kafka_security fit it")
+
+
+def _means(error: KafkaError, code: int) -> bool:
+    """Whether this is the error `code`, also where librdkafka wraps it: a fatal one it hands over as its text alone."""
+    return error.code() == code or (error.code() == KafkaError._FATAL and KafkaError(code).str() in error.str())
 
 
 def outside_log(partition: Partition, position: int, start: int, end: int) -> PartitionTrouble:
