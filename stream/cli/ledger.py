@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -66,18 +67,51 @@ def show_(settings: Settings, as_json: bool) -> int:
 @click.argument("start", type=click.IntRange(0))
 @click.argument("end", type=click.IntRange(0))
 @click.option("--reason", required=True, help="Why these offsets are given up; `verify` shows it every time.")
+@click.option("--unchecked", is_flag=True, help="Do not ask the broker whether its log reaches to END.")
 @shared_options
-def accept_gap(settings: Settings, stream: int, partition: int, start: int, end: int, reason: str) -> None:
+def accept_gap(
+    settings: Settings, stream: int, partition: int, start: int, end: int, reason: str, unchecked: bool
+) -> None:
     """Give up the offsets START to END (END is the next that is wanted) of PARTITION of STREAM, for good.
 
-    Only where the ledger stands at START. Running daemons go on by themselves.
+    Only where the ledger stands at START, and not beyond the end of the broker's log: what comes there later would be
+    left out, too. Where the topic is gone or was made again, the old stream has no log to look at. Running daemons go
+    on by themselves.
     """
     from stream.commit.batch import OffsetRange
     from stream.commit.gap import accept_gap as accept
 
     gap = OffsetRange(stream, partition, start, end, 0)
-    commit = asyncio.run(publish(settings, lambda committer, where: accept(committer, where, gap, reason)))
+    log_end = None if unchecked else partial(_log_end, settings)
+    commit = asyncio.run(publish(settings, lambda committer, where: accept(committer, where, gap, reason, log_end)))
     click.echo(f"stream {stream}, partition {partition}: [{start}, {end}) is an accepted gap (commit {commit})")
+
+
+async def _log_end(settings: Settings, stream: Stream, partition: int) -> int | None:
+    """Where the broker's log of a partition of `stream` ends; None where the stream's topic is gone."""
+    try:
+        return await asyncio.to_thread(_asked_end, settings, stream, partition)
+    except SkyburstError as error:
+        if error.code == "topic_gone":
+            return None
+        error.advice = "; ".join(filter(None, (error.advice, "--unchecked does not ask the broker")))
+        raise
+
+
+def _asked_end(settings: Settings, stream: Stream, partition: int) -> int | None:
+    from stream.commit.identity import told_id
+    from stream.transport.admin import Topics
+    from stream.transport.security import security_of
+
+    topics = Topics(settings.need("bootstrap"), security_of(settings))
+    cluster = topics.cluster()
+    if cluster != stream.cluster:
+        raise SkyburstError("other_cluster", f"the broker is of cluster {cluster}, the stream of {stream.cluster}")
+    told = topics.describe(stream.topic)
+    if told.topic_id != told_id(stream):
+        return None
+    # A partition that the broker does not have has no record.
+    return topics.offsets(stream.topic, told.partitions).get(partition, (0, 0))[1]
 
 
 @ledger.command()

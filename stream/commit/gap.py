@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from stream.alert import Stream
@@ -10,7 +10,14 @@ from stream.commit import ledger
 from stream.commit.bare import bare_work
 from stream.commit.batch import Batch, Begin, OffsetRange
 from stream.commit.committer import Committer
-from stream.commit.identity import generation, newest_generation, next_generation, streams_of, told_id
+from stream.commit.identity import (
+    generation,
+    newest_generation,
+    next_generation,
+    streams_by_number,
+    streams_of,
+    told_id,
+)
 from stream.errors import Fenced, SkyburstError, Wrong
 
 TRIES = 50
@@ -18,6 +25,9 @@ TRIES = 50
 
 Bounds = Mapping[int, tuple[int, int]]
 """By partition the offset of the first record that the log keeps, and of the next one to be written."""
+
+LogEnd = Callable[[Stream, int], Awaitable[int | None]]
+"""Asks the broker for the offset that the next record of a stream's partition gets; None: its log is no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +47,16 @@ class Where:
         return Batch(ranges, works, self.survey, self.digest, reason=reason, accepted=accepted, begins=begins)
 
 
-async def accept_gap(committer: Committer, where: Where, gap: OffsetRange, reason: str) -> int:
+async def accept_gap(
+    committer: Committer, where: Where, gap: OffsetRange, reason: str, log_end: LogEnd | None = None
+) -> int:
     """Move the ledger over offsets [start, end) that were not ingested, for good; gives the commit's id.
+
+    Parameters
+    ----------
+    log_end
+        Tells where the log ends, beyond which nothing can be given up: other records would come to stand there. None
+        asks nobody.
 
     Raises
     ------
@@ -46,6 +64,7 @@ async def accept_gap(committer: Committer, where: Where, gap: OffsetRange, reaso
         ``gap``: no range, or no reason.
     SkyburstError
         ``stream_unknown``: the ledger does not have this partition.
+        ``gap_beyond_log``: the log ends before the gap does.
     Fenced
         ``ledger_fenced``: it does not stand at the start of the gap.
     """
@@ -61,7 +80,33 @@ async def accept_gap(committer: Committer, where: Where, gap: OffsetRange, reaso
     if at != gap.start:
         text = f"the ledger of stream {gap.stream}, partition {gap.partition} stands at {at}, not at {gap.start}"
         raise Fenced("ledger_fenced", text, f"a gap begins where the ledger stands: {at}")
+    if log_end is not None:
+        await _within_log(committer, gap, log_end)
     return (await committer.commit(where.batch((gap,), reason, accepted=True))).commit
+
+
+async def _within_log(committer: Committer, gap: OffsetRange, log_end: LogEnd) -> None:
+    """Refuse what lies beyond the log of the stream; a place from which another generation goes on has none."""
+    stream = (await streams_by_number(committer.engine, [gap.stream]))[gap.stream]
+    if await _later_generation(committer, stream, gap.partition):
+        return
+    end = await log_end(stream, gap.partition)
+    if end is None or gap.end <= end:
+        return
+    text = f"the log of {stream.topic}, partition {gap.partition} ends at {end}, before [{gap.start}, {gap.end}) does"
+    if gap.start > end:
+        advice = f"the ledger is ahead of its log: `skyburst ledger adopt {stream.topic}` goes on"
+    else:
+        advice = f"END is {end} at most" if gap.start < end else "no offset is missing"
+    raise SkyburstError("gap_beyond_log", text, advice)
+
+
+async def _later_generation(committer: Committer, stream: Stream, partition: int) -> bool:
+    """Whether a later generation of `stream` has a place in this partition."""
+    known = await streams_of(committer.engine, stream.cluster, stream.topic)
+    mine = {number: one for number, one in known.items() if told_id(one) == told_id(stream)}
+    later = [(number, partition) for number, one in mine.items() if generation(one) > generation(stream)]
+    return bool(await ledger.places(committer.engine, later))
 
 
 @dataclass(frozen=True, slots=True)

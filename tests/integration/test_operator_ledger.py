@@ -104,6 +104,55 @@ async def test_expired_offsets_hold_their_partition_until_the_gap_is_accepted(
     await proven(run)
 
 
+async def test_what_the_log_has_not_reached_is_not_given_up(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(number, partition=0) for number in range(5)])
+    assert await run.ingest() == 0
+    gap = ("ledger", "accept-gap", "1", "0", "5", "8", "--reason", "typo")
+    refused = await call(run, *gap)
+    assert refused.code == 1 and "ends at 5" in refused.err and "no offset is missing" in refused.err, refused.err
+    run.send([sent(number, partition=0) for number in range(5, 7)])
+    refused = await call(run, *gap)
+    assert refused.code == 1 and "END is 7 at most" in refused.err, refused.err
+    assert await run.ingest() == 0
+    assert await taken(run) == list(range(7))
+    await lose(run, 7, 9)
+    ahead = await call(run, "ledger", "accept-gap", "1", "0", "9", "10", "--reason", "the broker lost some")
+    assert ahead.code == 1 and f"`skyburst ledger adopt {topic}`" in ahead.err, ahead.err
+    assert await rows(run.level1, "SELECT * FROM accepted_gaps") == []
+
+
+async def test_a_gap_of_which_the_broker_cannot_tell_needs_a_word_more(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    run.send([sent(number, partition=0) for number in range(2)])
+    assert await run.ingest() == 0
+
+    def gap(start: int) -> tuple[str, ...]:
+        return ("ledger", "accept-gap", "1", "0", str(start), str(start + 1), "--reason", "a test")
+
+    await execute(run.level1, "UPDATE streams SET cluster = CONCAT('old-', cluster)")
+    elsewhere = await call(run, *gap(2))
+    assert elsewhere.code == 1 and "cluster" in elsewhere.err and "--unchecked" in elsewhere.err, elsewhere.err
+    await execute(run.level1, "UPDATE streams SET cluster = SUBSTR(cluster, 5)")
+    away = await call_away(run, *gap(2))
+    assert away.code == 3 and "--unchecked" in away.err, away.err
+    unset = await call(run, *gap(2), SKYBURST_BOOTSTRAP="")
+    assert unset.code == 2 and "--unchecked" in unset.err, unset.err
+    assert await rows(run.level1, "SELECT * FROM accepted_gaps") == []
+    assert (await call_away(run, *gap(2), "--unchecked")).code == 0
+    await asyncio.to_thread(kafka.delete_topic, topic)
+    gone = await call(run, *gap(3))
+    assert gone.code == 0, gone.err
+    await asyncio.to_thread(kafka.create_topic, topic, 2)
+    again = await call(run, *gap(4))
+    assert again.code == 0, again.err
+    assert len(await rows(run.level1, "SELECT * FROM accepted_gaps")) == 3
+
+
 async def test_a_topic_that_was_made_again_is_held_until_it_is_adopted(
     kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
 ) -> None:
@@ -176,6 +225,8 @@ async def test_a_ledger_ahead_of_the_log_goes_on_in_a_new_generation_that_reuses
     records = await rows(run.level1, "SELECT stream, kafkaPartition, kafkaOffset FROM level1")
     assert len({tuple(row) for row in records}) == len(records) == 13
     assert {row.topicId.partition("#")[2] for row in await rows(run.level1, "SELECT topicId FROM streams")} == {"", "1"}
+    old = await call(run, "ledger", "accept-gap", "1", "0", "6", "9", "--reason", "nothing comes to the old generation")
+    assert old.code == 0, old.err
 
 
 async def test_a_log_that_has_grown_past_a_ledger_that_lay_ahead_is_not_read_on_but_adopted_by_its_name(
