@@ -6,6 +6,7 @@ The weakest is the config file, then the environment, then flags. Secrets may al
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -186,6 +187,18 @@ class IngestSettings(Layered):
     metrics_port: int = Field(
         default=9464, ge=0, le=65535, description="Their port; 0: any free one, printed in the log."
     )
+
+    def need_apart(self, topics: Collection[str]) -> None:
+        """Hold the topic with the announcements against those with alerts.
+
+        Raises
+        ------
+        Wrong
+            ``topic_of_visits``: it is one of `topics`.
+        """
+        if self.visits_topic and self.visits_topic in topics:
+            advice = "give alerts and announcements a topic each, or leave visits_topic empty"
+            raise Wrong("topic_of_visits", f"{self.visits_topic} is the topic with the announcements of visits", advice)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

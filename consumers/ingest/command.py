@@ -47,6 +47,7 @@ async def _run(settings: Settings, ingest: IngestSettings) -> int:
     from stream.transport.kafka import FetchLimits, KafkaSource
     from stream.transport.security import security_of
 
+    ingest.need_apart(settings.need_topics())
     survey = load_survey(settings.need("survey"))
     decoder = Decoder(open_schemas(settings.value("schemas")), survey.paths, max_packet=ingest.max_packet_bytes)
     engine = open_engine(settings.need("level1"))
@@ -71,7 +72,7 @@ async def _run(settings: Settings, ingest: IngestSettings) -> int:
                 session_timeout_ms=ingest.session_timeout_ms,
                 max_poll_interval_ms=ingest.max_poll_interval_ms,
             ),
-            topics=settings.need_topics(),
+            topics=settings.topic,
             engine=engine,
             store=open_store(settings.need("alertdb")),
             decoder=decoder,

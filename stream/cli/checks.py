@@ -80,6 +80,7 @@ def _topic(settings: Settings, ours: IngestSettings, name: str) -> Finding:
     from stream.transport.security import security_of
 
     settings.need_topics()
+    ours.need_apart([name])
     state = Topics(settings.need("bootstrap"), security_of(settings)).describe(name)
     text = f"id {state.topic_id}, {state.partitions} partitions"
     largest = state.settings.get("max.message.bytes", "")

@@ -124,22 +124,32 @@ def _asked_end(settings: Settings, stream: Stream, partition: int) -> int | None
     metavar="PARTITION",
     help="A partition whose log grew past a ledger that lay ahead before a daemon saw it; name each of them.",
 )
+@click.option(
+    "--visits-topic", help="Topic with the announcements, where a flag tells it to the daemons; never adopted."
+)
 @json_option
 @shared_options
-def adopt(settings: Settings, stream: str, at: int | None, ahead: tuple[int, ...], as_json: bool) -> None:
+def adopt(
+    settings: Settings, stream: str, at: int | None, ahead: tuple[int, ...], visits_topic: str | None, as_json: bool
+) -> None:
     """Go on with the topic of STREAM (a number, or the topic's name) as it is at the broker now.
 
     For a topic that was made again, and for a log that ends before the ledger (a broker restored from an older
-    state). What is kept stays; nothing of the new log is left out, unless --at says so.
+    state). What is kept stays; nothing of the new log is left out, unless --at says so. Only a topic whose alerts the
+    ledger has, or that the setting topic names.
     """
     from stream.commit.gap import adopt as take
+    from stream.config import IngestSettings
     from stream.transport.admin import Topics
     from stream.transport.security import security_of
 
+    ours = IngestSettings.load({"visits_topic": visits_topic}, config=settings.config)
     topics = Topics(settings.need("bootstrap"), security_of(settings))
 
     async def adopted(committer: Committer, where: Where) -> Adopted:
         topic = await _topic(committer, stream)
+        ours.need_apart([topic])
+        await _need_alerts(committer, topic, settings.topic)
         told = await asyncio.to_thread(topics.stream_of, topic)
         count = (await asyncio.to_thread(topics.describe, topic)).partitions
         bounds = await asyncio.to_thread(topics.offsets, topic, count)
@@ -167,6 +177,16 @@ async def _topic(committer: Committer, stream: str) -> str:
     if int(stream) not in found:
         raise SkyburstError("stream_unknown", f"there is no stream {stream}", "see `skyburst ledger show`")
     return found[int(stream)].topic
+
+
+async def _need_alerts(committer: Committer, topic: str, wanted: tuple[str, ...]) -> None:
+    """Refuse a topic of which nobody has said that alerts are in it: no verb takes an adoption back."""
+    from stream.commit.ledger import has_topic
+
+    if topic in wanted or await has_topic(committer.engine, topic):
+        return
+    advice = "see `skyburst ledger show`; a topic that ingest is to begin belongs into the setting topic"
+    raise SkyburstError("stream_unknown", f"the ledger has no alerts of a topic {topic}", advice)
 
 
 async def publish(settings: Settings, work: Callable[[Committer, Where], Awaitable[T]]) -> T:

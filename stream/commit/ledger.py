@@ -31,6 +31,15 @@ async def ahead(engine: AsyncEngine, wanted: Iterable[Place], sink: str = SINK) 
     return {place: end for place, end in found.items() if end is not None}
 
 
+async def has_topic(engine: AsyncEngine, topic: str, sink: str = SINK) -> bool:
+    """Whether any stream of this topic, of whatever cluster, has a place."""
+    streams, ledger = table("streams"), table("ledger")
+    joined = sa.select(ledger.c.stream).join_from(ledger, streams, ledger.c.stream == streams.c.stream)
+    query = joined.where(ledger.c.sink == sink, streams.c.topic == topic).limit(1)
+    async with engine.connect() as connection:
+        return (await connection.execute(query)).first() is not None
+
+
 async def begins(engine: AsyncEngine, wanted: Iterable[Place], sink: str = SINK) -> dict[Place, int]:
     """Where each wanted place began: the first offset that a commit took, or `next` where none has taken any yet."""
     ledger, ranges = table("ledger").c, table("commit_ranges").c

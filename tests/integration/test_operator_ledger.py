@@ -189,6 +189,30 @@ async def test_a_topic_that_was_made_again_is_held_until_it_is_adopted(
     await proven(run)
 
 
+async def test_a_topic_in_which_nobody_expects_alerts_is_not_adopted(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run, told = await made(kafka, topic, level1_url, tmp_path), f"{topic}-told"
+    kafka.create_topic(told, 1)
+    run.send([sent(1)])
+    assert await run.ingest() == 0
+    await execute(
+        run.level1,
+        f"INSERT INTO streams (stream, cluster, topic, topicId) SELECT 2, cluster, '{told}', 'x' FROM streams",
+        "INSERT INTO ledger (sink, stream, kafkaPartition, next) VALUES ('visits', 2, 0, 0)",
+    )
+    for named in (told, "2"):
+        unknown = await call(run, "ledger", "adopt", named)
+        assert unknown.code == 1 and "no alerts of a topic" in unknown.err, unknown.err
+        both = f"{topic},{told}"
+        visits = await call(run, "ledger", "adopt", named, "--visits-topic", told, SKYBURST_TOPIC=both)
+        assert visits.code == 2 and "announcements" in visits.err, visits.err
+    assert len(await rows(run.level1, "SELECT * FROM streams")) == 2
+    assert len(await rows(run.level1, "SELECT * FROM ledger WHERE sink = 'alertdb' AND stream > 1")) == 0
+    named = await call(run, "ledger", "adopt", topic, SKYBURST_TOPIC="")
+    assert named.code == 1 and "has every partition" in named.err, "what the ledger knows needs no setting"
+
+
 async def test_a_ledger_ahead_of_the_log_goes_on_in_a_new_generation_that_reuses_no_record_id(
     kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from consumers.ingest import command as ingest
 from stream.cli import alert, alerts
 from stream.cli.check import Finding, _run
-from stream.cli.checks import _alertdb
+from stream.cli.checks import _alertdb, _topic
 from stream.cli.group import run
 from stream.config import IngestSettings, Settings
 from stream.errors import SkyburstError, Transient, Wrong
@@ -113,6 +113,25 @@ async def test_a_daemon_does_not_start_on_a_store_that_cannot_be(level1: str) ->
     with pytest.raises(Wrong, match="alertdb: ftp://x") as raised:
         await ingest._run(settings, IngestSettings(visits_topic=""))
     assert raised.value.code == "setting"
+
+
+@pytest.mark.parametrize("verb", [["ingest", "--survey", "nowhere.toml"], ["ledger", "adopt", "told"]], ids=" ".join)
+def test_a_topic_with_announcements_is_none_with_alerts(
+    verb: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SKYBURST_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("SKYBURST_TOPIC", "alerts,told")
+    (tmp_path / "skyburst.toml").write_text('[ingest]\nvisits_topic = "told"\n')
+    code, err = ended(capsys, *verb, "--config", str(tmp_path / "skyburst.toml"))
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "told is the topic with the announcements of visits" in err
+
+
+def test_a_check_says_so_of_a_topic_with_announcements() -> None:
+    settings = Settings(bootstrap="127.0.0.1:1", topic=("told",))
+    ours = IngestSettings(visits_topic="told")
+    ((_, finding, code),) = _run(iter([("topic told", "", lambda: _topic(settings, ours, "told"))]))
+    assert (finding.verdict, code) == ("fails", 2) and "topic_of_visits" in finding.text
 
 
 def test_a_check_says_so_of_a_store_that_cannot_be(tmp_path: Path) -> None:
