@@ -23,7 +23,7 @@ from stream.commit.sealing import seal
 from stream.commit.segments import Mine, OpenSegments
 from stream.commit.sweep import Sweeper
 from stream.commit.takeover import left_behind, take_over, take_over_own
-from stream.errors import Fatal, SkyburstError
+from stream.errors import Fatal, SkyburstError, Transient
 from stream.log import Log
 from stream.tables.trouble import translate
 
@@ -48,7 +48,7 @@ class Upkeep:
     heartbeat_s, abandoned_s
         Seconds between heartbeats, and seconds without one after which a segment is sealed for its owner.
     reserve_bytes
-        Free bytes below which readiness is false.
+        Free bytes below which readiness is false, and that a copy of a segment must leave.
     """
 
     engine: AsyncEngine
@@ -147,6 +147,7 @@ class Upkeep:
         if reason == "segment_fenced":
             await asyncio.to_thread(mine.segment.close)
         elif mine.segment.failed:
+            await self._need_room(mine.segment.ref)
             await take_over_own(self.engine, self.store, mine, self.failpoints)
             metrics.SEGMENTS_SEALED.add(1, reason="failed")
         elif await seal(self.engine, self.store, mine, self.failpoints):
@@ -171,7 +172,15 @@ class Upkeep:
         if gone:
             _log.info("swept", files=len(gone))
 
+    async def _need_room(self, ref: SegmentRef) -> None:
+        """A copy that does not fit would fill the disk until it is given up, and live commits would find it full."""
+        free, wanted = await asyncio.to_thread(self.store.free), ref.data_length + ref.index_length + self.reserve_bytes
+        if free is not None and free < wanted:
+            what = f"segment {ref.number} cannot be copied: {free} bytes free, {wanted} are wanted with the reserve"
+            raise Transient("disk_full", what, "make room; it is copied then")
+
     async def _take_over(self, row: sa.Row[tuple[object, ...]]) -> None:
+        await self._need_room(SegmentRef(row.segment, row.dataName, row.indexName, row.dataLength, row.indexLength))
         taken = await take_over(self.engine, self.store, row, self.failpoints)
         if taken is not None:
             metrics.SEGMENTS_SEALED.add(1, reason="takeover")

@@ -24,7 +24,10 @@ import stream.commit.sweep
 from consumers.ingest.upkeep import Upkeep
 from stream.clock import SystemClock
 from stream.commit.segments import Written
+from stream.errors import Transient
 from stream.tables.model import table
+
+RESERVE = 5000
 
 
 @pytest.fixture
@@ -56,12 +59,12 @@ async def until_told(player: Player, code: str, commit: asyncio.Task[bool]) -> N
 
 
 def upkeep_of(world: World, player: Player) -> Upkeep:
-    """What seals each of the daemon's segments that has a byte; nothing else of it is to be called."""
+    """What seals each of the daemon's segments that has a byte, and takes others' over; no more is to be called."""
     return Upkeep(
         engine=world.engine,
         store=player.store,
         segments=player.segments,
-        sweeper=None,  # type: ignore[arg-type]
+        sweeper=player._sweeper,
         outcome=None,  # type: ignore[arg-type]
         window=None,  # type: ignore[arg-type]
         last_partition=None,  # type: ignore[arg-type]
@@ -70,8 +73,8 @@ def upkeep_of(world: World, player: Player) -> Upkeep:
         survey=1,
         segment_bytes=1,
         heartbeat_s=5.0,
-        abandoned_s=60.0,
-        reserve_bytes=0,
+        abandoned_s=-1e9,
+        reserve_bytes=RESERVE,
     )
 
 
@@ -124,6 +127,39 @@ def test_a_full_segment_of_a_commit_that_was_cut_short_is_not_sealed(
         await turn
         assert commit.cancelled()
         assert upkeep.leaving == []
+
+    play(world, story)
+    assert world.count(tmp_path / "now").sound
+    whole_after_a_crash(world, tmp_path)
+
+
+@pytest.mark.parametrize("whose", ["another daemon's", "our own, whose disk failed"])
+def test_a_segment_whose_copy_would_not_leave_the_reserve_free_is_copied_once_it_would(
+    world: World, tmp_path: Path, whose: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(player: Player, other: Player) -> None:
+        await other.commit()
+        refs = [mine.segment.ref for mine in other.segments]
+        sizes = [ref.data_length + ref.index_length for ref in refs]
+        upkeep, turn = upkeep_of(world, player), "_left_behind"
+        if whose.startswith("our own"):
+            upkeep, turn = upkeep_of(world, other), "_seal_leaving"
+            for mine in tuple(other.segments):
+                mine.segment._data.failed = True  # type: ignore[attr-defined]
+                other.segments.forget(mine.number)
+                upkeep.leave(mine, Transient("disk_failed", "", ""))
+        used = sum(len(world.disk.content(name)) for name in world.disk.names())
+        made: list[str] = []
+        world.disk.trouble = lambda _, call, name: made.append(name) if call == "create" else None
+        world.disk.room = used + min(sizes) + RESERVE - 1
+        await getattr(upkeep, turn)()
+        assert made == []
+        assert [each.skyburst[0] for each in caplog.records] == ["disk_full"] * len(sizes)  # type: ignore[attr-defined]
+        world.disk.room = 2 * used + 2 * RESERVE
+        await getattr(upkeep, turn)()
+        assert len(made) == 2 * len(sizes)
+        assert not upkeep.leaving
+        world.disk.room = None
 
     play(world, story)
     assert world.count(tmp_path / "now").sound
