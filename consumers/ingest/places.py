@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.ingest.holds import Holds, adopting
+from consumers.ingest.silent import Silent
 from stream.alert import Stream
 from stream.clock import Clock, Deadline, SystemClock
 from stream.commit import ledger
@@ -61,10 +62,10 @@ class Places:
     stopped: Callable[[], bool] = lambda: False
     clock: Clock = field(default_factory=SystemClock)
     _waiter: Waiter = field(init=False)
-    _silent: set[Partition] = field(default_factory=set)
+    _silent: Silent = field(init=False)
 
     def __post_init__(self) -> None:
-        self._waiter = Waiter(self.tell)
+        self._waiter, self._silent = Waiter(self.tell), Silent(LOG_S)
 
     def of(self, source: Source, parts: Sequence[Partition]) -> Mapping[Partition, int]:
         """Called in the polling thread: the ledger's places, `LATER` where they cannot be told; held ones are left out.
@@ -117,26 +118,12 @@ class Places:
 
     def _begins(self, source: Source, parts: Sequence[Partition]) -> dict[Partition, int]:
         """Where partitions begin that the ledger has not had, as far as their brokers say so in time."""
-        deadline = Deadline.after(self.clock, PLACES_S)
-        found = {}
-        # Those that did not answer come last: the others have their rows by then, and are not asked for again.
-        for part in sorted(parts, key=lambda part: (part in self._silent, part)):
-            if deadline.passed:
-                break
-            try:
-                found[part] = self._begin(source, part)
-            except (Transient, Held) as error:
-                self._silent.add(part)
-                _log.warning("place_waits", error=error, topic=part[0], partition=part[1])
-            else:
-                self._silent.discard(part)
-        return found
-
-    def _begin(self, source: Source, part: Partition) -> int:
         if isinstance(self.start, int):
-            return self.start
-        low, high = source.watermarks(*part, LOG_S)
-        return high if self.start == "latest" else low
+            return dict.fromkeys(parts, self.start)
+        told, missed = self._silent.ask(source, parts, Deadline.after(self.clock, PLACES_S))
+        for part, error in missed.items():
+            _log.warning("place_waits", error=error, topic=part[0], partition=part[1])
+        return {part: high if self.start == "latest" else low for part, (low, high) in told.items()}
 
     async def _known(self, topics: Mapping[str, Stream], parts: Sequence[Partition]) -> dict[Partition, int]:
         while True:

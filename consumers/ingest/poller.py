@@ -12,10 +12,11 @@ import numpy as np
 
 from consumers.ingest.batches import Assigned, Flush, News, Polled, Troubled, Unassigned
 from consumers.ingest.places import LATER
+from consumers.ingest.silent import Silent
 from consumers.ingest.window import Window
 from stream import metrics
 from stream.alert import Records
-from stream.clock import Clock
+from stream.clock import Clock, Deadline
 from stream.errors import Held, SkyburstError, Transient
 from stream.log import Log
 from stream.transport.source import Partition, Source
@@ -27,7 +28,11 @@ STALL_S = 2.0
 LAG_S = 5.0
 LAG_BUDGET_S = 2.0
 """Seconds that one round of asking for the lag may take: partitions without a leader answer late."""
+LAG_PART_S = 1.0
 RETRY_S = 0.5
+LONGEST_RETRY_S = 10.0
+WORTH = 10
+"""Places are asked for again only so many times later than their last round took: nothing is polled meanwhile."""
 
 _log = Log("consumers.ingest.poller")
 
@@ -84,11 +89,11 @@ class Poller:
         self._held: set[Partition] = set()
         self._unplaced: set[Partition] = set()
         self._trial: set[Partition] = set()
-        self._silent: set[Partition] = set()
+        self._silent = Silent(LAG_PART_S)
         self._stalling = False
         self._seen: dict[Partition, int] = {}
         self._lags: dict[Partition, int] = {}
-        self._asked = self._tried = clock.monotonic()
+        self._asked = self._again = clock.monotonic()
         self._at_end = False
         self._ended: frozenset[Partition] = frozenset()
         self._away: str | None = None
@@ -239,18 +244,8 @@ class Poller:
     def _measure_lag(self) -> None:
         """Also of what is held: from the place that was seen last."""
         lags = {part: lag for part, lag in self._lags.items() if part in self._seen}
-        until = self._clock.monotonic() + LAG_BUDGET_S
-        for part in sorted(self._seen, key=lambda part: part in self._silent):
-            if self._clock.monotonic() >= until:
-                break
-            try:
-                _, high = self._source.watermarks(*part, 1.0)
-            except (Transient, Held):
-                self._silent.add(part)
-                continue
-            self._silent.discard(part)
-            lags[part] = max(0, high - self._seen[part])
-        self._lags = lags
+        told, _ = self._silent.ask(self._source, self._seen, Deadline.after(self._clock, LAG_BUDGET_S))
+        self._lags = lags | {part: max(0, high - self._seen[part]) for part, (_, high) in told.items()}
 
     def _stalled(self) -> None:
         """Nothing can be taken for long: stay in the group with everything paused, go on at half."""
@@ -292,6 +287,7 @@ class Poller:
 
     def _places(self, parts: Sequence[Partition]) -> Mapping[Partition, int]:
         """The ledger's place of each part; none where it cannot be told yet: those are tried again."""
+        begun = self._clock.monotonic()
         try:
             told = self._keeper.places(self._source, parts)
         except (Transient, Held) as error:
@@ -301,11 +297,12 @@ class Poller:
         late = {part for part, place in told.items() if place == LATER}
         self._unplaced = (self._unplaced - set(parts)) | late
         if late:
-            self._tried = self._clock.monotonic()
+            now = self._clock.monotonic()
+            self._again = now + min(LONGEST_RETRY_S, max(RETRY_S, WORTH * (now - begun)))
         return {part: place for part, place in told.items() if place != LATER}
 
     def _place_again(self) -> None:
-        if self._unplaced and self._clock.monotonic() - self._tried >= RETRY_S:
+        if self._unplaced and self._clock.monotonic() >= self._again:
             self._resume(tuple(self._unplaced))
 
     def _hold(self, parts: Sequence[Partition]) -> None:
@@ -348,7 +345,8 @@ class Poller:
         for part in parts:
             self._position.pop(part, None)
             self._seen.pop(part, None)
-            for some in (self._held, self._unplaced, self._trial, self._silent):
+            for some in (self._held, self._unplaced, self._trial):
                 some.discard(part)
+        self._silent.forget(parts)
         self._lags = {part: lag for part, lag in self._lags.items() if part in self._seen}
         self._post(Unassigned(frozenset(parts)))
