@@ -26,6 +26,7 @@ class Assignment:
         self._consumer = consumer
         self._placed: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
+        self._shut: set[Partition] = set()
         self.owned: set[Partition] = set()
         self.ends: dict[Partition, int] = {}
         self.moved: set[Partition] = set()
@@ -44,7 +45,7 @@ class Assignment:
         )
         self._placed.update(offsets)
         self.moved.update(offsets)
-        if paused := self._paused.intersection(offsets):
+        if paused := (self._paused | self._shut).intersection(offsets):
             self._consumer.pause(_named(paused))
 
     def displace(self, partitions: Collection[Partition]) -> None:
@@ -59,6 +60,7 @@ class Assignment:
     def lose(self, partitions: Collection[Partition]) -> None:
         """The group gave these to others."""
         self.resume(partitions)
+        self._shut.difference_update(partitions)
         self.displace(partitions)
         self.owned.difference_update(partitions)
 
@@ -91,7 +93,19 @@ class Assignment:
         """Fetch these again; those that never paused are left alone."""
         paused = self._paused.intersection(partitions)
         self._paused.difference_update(paused)
-        if placed := paused.intersection(self._placed):
+        if placed := paused.intersection(self._placed) - self._shut:
+            self._consumer.resume(_named(placed))
+
+    def shut(self, partitions: Collection[Partition]) -> None:
+        """Place these where they are, and fetch them again only once all is opened."""
+        places = {each: self._placed[each] for each in partitions if each in self._placed}
+        self._shut.update(places)
+        self.place(places)
+
+    def open(self) -> None:
+        """Fetch again what was shut, other than what is paused."""
+        shut, self._shut = self._shut, set()
+        if placed := shut.intersection(self._placed) - self._paused:
             self._consumer.resume(_named(placed))
 
 

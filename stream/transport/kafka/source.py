@@ -99,11 +99,11 @@ class KafkaSource:
         fresh = self._ids.fresh()
         self._stop_broken()
         if not fresh:
-            # Takes nothing, but counts as a poll, so that we keep our place in the group.
-            self._consumer.consume(0, 0)
+            self._serve_group()
             self._ids.wait(timeout_s)
             return []
         self._away = None
+        self._assignment.open()
         messages = self._take(max_records, timeout_s, max_bytes)
         stale = set(self._assignment.moved)
         if self._failed is not None:
@@ -111,10 +111,25 @@ class KafkaSource:
         if stale:
             messages = [each for each in messages if _place_of(each) not in stale]
             self._read_again(stale)
+        self._raise_failed()
+        return records_of(messages, self._assignment, self._message_error)
+
+    def _serve_group(self) -> None:
+        """Give and take partitions while nothing may be handed out; what comes meanwhile is read again later."""
+        # Asked for no message, librdkafka counts a poll and serves no callback: the whole group would wait for us.
+        for message in self._consumer.consume(1, 0):
+            error, partition = message.error(), _place_of(message)
+            if error is not None and partition[1] < 0:
+                self._message_error(message, error)
+            else:
+                # Errors of a partition come again, too. Each is shut at its first message, not placed at each.
+                self._assignment.shut([partition])
+        self._raise_failed()
+
+    def _raise_failed(self) -> None:
         if self._failed is not None:
             failed, self._failed = self._failed, None
             raise failed
-        return records_of(messages, self._assignment, self._message_error)
 
     def _take(self, max_records: int, timeout_s: float, max_bytes: int) -> list[Message]:
         messages = self._consumer.consume(1, timeout_s)
