@@ -293,6 +293,8 @@ class Poller:
         except (Transient, Held) as error:
             # Held, too: a broker that has just come back does not know its topics for a moment.
             told = dict.fromkeys(parts, LATER)
+            # Without the ledger or the whole broker nothing else goes on either: no reason to wait long.
+            begun = self._clock.monotonic()
             _log.warning("places_wait", error=error)
         late = {part for part, place in told.items() if place == LATER}
         self._unplaced = (self._unplaced - set(parts)) | late
