@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from stream.cli.exits import line
 from stream.cli.options import ID, NIGHT, shared_options
 from stream.cli.output import plain, show_json, writing
 from stream.cli.survey_name import survey_name
 from stream.config import Settings
-from stream.errors import SkyburstError, Wrong
+from stream.errors import Poison, SkyburstError, Wrong
 
 if TYPE_CHECKING:
     from stream.level1.archive import AlertArchive
@@ -34,7 +35,7 @@ _ENDINGS = {"json": "json", "avro": "avro", "wire": "bin"}
     type=click.Choice(["json", "avro", "wire", "cutouts"]),
     default="json",
     show_default=True,
-    help="json: decoded; avro: an Avro file of one record; wire: the Kafka message, byte for byte; "
+    help="json: decoded; avro: an Avro file of one record, not of quarantine; wire: the Kafka message, byte for byte; "
     "cutouts: its images as files.",
 )
 @click.option(
@@ -54,7 +55,8 @@ def alert(
     """The packet of each diaSourceId ID, as it came.
 
     Where more packets than one have the id, the newest night's is given and the others are named on stderr.
-    Ends with 1 where an id is not there.
+    Ends with 1 where an id is not there, or where a packet in quarantine was to be given as Avro or as images: nobody
+    could read it, but --format wire and json give its bytes.
     """
     from stream.level1.archive import AlertArchive
     from stream.tables.nights import day_of
@@ -73,7 +75,7 @@ def alert(
                 continue
             chosen = places if everything else places[:1]
             _name_others(source, places[len(chosen) :])
-            _give(archive, chosen, form, output, many)
+            missing += _give(archive, chosen, form, output, many)
     return 1 if missing else 0
 
 
@@ -85,19 +87,29 @@ def _name_others(source: int, others: list[Place]) -> None:
         click.echo(f"{text}; --all gives all, --night chooses", err=True)
 
 
-def _give(archive: AlertArchive, places: list[Place], form: Format, output: Path | None, many: bool) -> None:
-    if form == "cutouts":
-        for place, name in _named(places, many):
-            _give_images(archive, place, (output or Path()) / name)
-        return
+def _give(archive: AlertArchive, places: list[Place], form: Format, output: Path | None, many: bool) -> int:
+    """Give the packets; how many could not be had in this form."""
     if form == "json" and output is None:
         found = [_as_json(archive, place) for place in places]
         show_json(found if len(places) > 1 or many else found[0])
-        return
-    if many and output is None:
+        return 0
+    if many and output is None and form != "cutouts":
         raise Wrong("output", "more than one packet does not fit on stdout", "give a folder with --output")
+    unread = 0
     for place, name in _named(places, many):
-        _write(_bytes(archive, place, form), output / f"{name}.{_ENDINGS[form]}" if many and output else output)
+        try:
+            _give_one(archive, place, form, output, name, many)
+        except Poison as poison:
+            unread += 1
+            click.echo(line(poison), err=True)
+    return unread
+
+
+def _give_one(archive: AlertArchive, place: Place, form: Format, output: Path | None, name: str, many: bool) -> None:
+    if form == "cutouts":
+        _give_images(archive, place, (output or Path()) / name)
+        return
+    _write(_bytes(archive, place, form), output / f"{name}.{_ENDINGS[form]}" if many and output else output)
 
 
 def _named(places: list[Place], many: bool) -> Iterator[tuple[Place, str]]:

@@ -13,7 +13,7 @@ import fastavro
 from fastavro.types import Schema
 
 from stream.alert import RecordId
-from stream.alertdb.container import encode_header, parse_header, varint
+from stream.alertdb.container import ContainerHeader, encode_header, parse_header, varint
 from stream.alertdb.header import Kind
 from stream.errors import Held, Poison
 
@@ -75,34 +75,52 @@ class Packet:
         Poison
             ``quarantined``: nobody could read it when it came.
         """
-        if self.kind == "quarantine":
-            place = self.place
-            text = f"the packet is in quarantine ({place.code}: {place.reason})"
-            raise Poison("quarantined", text, "take its message with --format wire")
+        self._must_be_readable()
         if self.kind == "raw":
-            return _record(self.datum, self.place.part)
+            header, datum = _record(self.datum, self.place.part)
+            return _decoded(io.BytesIO(datum), header.metadata["avro.schema"].decode())
         return _decoded(io.BytesIO(self.datum), self.schema_text)
 
     def avro_file(self) -> bytes:
-        """An Avro object container file with this packet alone, its datum byte for byte, or the message that is one."""
-        if self.kind in ("raw", "quarantine"):
-            return self.datum
+        """An Avro object container file with this packet alone, its datum byte for byte.
+
+        Raises
+        ------
+        Poison
+            ``quarantined``: nobody could read it when it came, and it need not be Avro.
+        """
+        self._must_be_readable()
+        metadata: dict[str, bytes] = {"avro.schema": self.schema_text.encode()}
+        datum = self.datum
+        if self.kind == "raw":
+            header, datum = _record(self.datum, self.place.part)
+            metadata = dict(header.metadata)
         sync = os.urandom(16)
-        header = encode_header({"avro.schema": self.schema_text.encode(), "avro.codec": b"null"}, sync)
-        return b"".join((header, varint(1), varint(len(self.datum)), self.datum, sync))
+        head = encode_header(metadata | {"avro.codec": b"null"}, sync)
+        return b"".join((head, varint(1), varint(len(datum)), datum, sync))
+
+    def _must_be_readable(self) -> None:
+        if self.kind == "quarantine":
+            place = self.place
+            text = f"the packet of {place.source} is in quarantine ({place.code}: {place.reason})"
+            raise Poison("quarantined", text, "take its message with --format wire")
 
 
-def _record(message: bytes, part: int) -> dict[str, Any]:
-    """A record of a container file; fastavro reads the blocks, under a header without a schema to stumble at."""
+def _record(message: bytes, part: int) -> tuple[ContainerHeader, bytes]:
+    """A container file's header and the datum of one of its records; fastavro reads the blocks, under a header without
+    a schema to stumble at."""
     header = parse_header(message)
     codec, schema = (header.metadata.get(f"avro.{name}", b"null") for name in ("codec", "schema"))
     plain = encode_header({"avro.schema": b'"bytes"', "avro.codec": codec}, header.sync)
     blocks: Any = fastavro.block_reader(io.BytesIO(plain + message[header.length :]))
     for block in blocks:
         if part < block.num_records:
+            whole = io.BytesIO(block.bytes_.read())
             for _ in range(part):
-                _decoded(block.bytes_, schema.decode())
-            return _decoded(block.bytes_, schema.decode())
+                _decoded(whole, schema.decode())
+            begins = whole.tell()
+            _decoded(whole, schema.decode())
+            return header, whole.getvalue()[begins : whole.tell()]
         part -= block.num_records
     raise Held("segment_damaged", f"the message ends {part + 1} records before the one of the alert")
 

@@ -191,10 +191,19 @@ async def test_a_segment_moved_between_the_two_reads_is_found_where_it_went(
         assert len(asked) == 2
 
 
-async def test_a_container_with_several_alerts_gives_each_its_own(world: World) -> None:
+@pytest.mark.parametrize("codec", ["null", "deflate"])
+@pytest.mark.parametrize("records_a_block", [1, 2, 3])
+async def test_a_container_with_several_alerts_gives_each_its_own(
+    world: World, codec: str, records_a_block: int
+) -> None:
     records = [{"diaSourceId": 50 + n, "cutout": b"x" * n} for n in range(3)]
     out = io.BytesIO()
-    fastavro.writer(out, SCHEMA, records, codec="deflate")
+    writer = fastavro.write.Writer(out, SCHEMA, codec=codec, metadata={"made.by": "somebody"})
+    for number, record in enumerate(records, 1):
+        writer.write(record)
+        if number % records_a_block == 0:
+            writer.dump()
+    writer.flush()
     datums = Datums.whole([out.getvalue()])
     plan = BlockPlan.of(datums, np.zeros(1, np.int64))
     blocks = [plan.compress(0)]
@@ -221,7 +230,9 @@ async def test_a_container_with_several_alerts_gives_each_its_own(world: World) 
         for record in records:
             source = int(str(record["diaSourceId"]))
             assert archive.packet(source).decode() == record
-            assert archive.message(source).value == out.getvalue() == archive.packet(source).avro_file()
+            assert archive.message(source).value == out.getvalue()
+            alone = fastavro.reader(io.BytesIO(archive.packet(source).avro_file()))
+            assert list(alone) == [record] and alone.metadata["made.by"] == "somebody"
 
 
 async def with_repeat_and_quarantine(world: World) -> tuple[Batch, Batch]:
@@ -257,8 +268,9 @@ async def test_every_packet_of_an_id_is_named(world: World) -> None:
         assert archive.fetch(places[1]).decode() == what.datums[1]
         held = archive.fetch(places[2])
         assert held.datum == bad.messages[0].value and archive.fetch_message(places[2]).value == held.datum
-        with pytest.raises(Poison, match="ends too early"):
-            held.decode()
+        for read in (held.decode, held.avro_file):
+            with pytest.raises(Poison, match="ends too early"):
+                read()
 
 
 @pytest.mark.parametrize("state, error", [("retired", SkyburstError), (None, Held)])
@@ -319,6 +331,20 @@ async def test_alert_gives_json_avro_wire_and_names_what_else_has_the_id(world: 
     ]  # fmt: skip
     assert (folder / "1000-20261120-quarantined-2.bin").read_bytes() == bad.messages[0].value
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("form", ["avro", "cutouts"])
+async def test_a_packet_in_quarantine_is_no_avro_file_and_the_others_are_given(
+    world: World, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_repeat_and_quarantine(world)
+    monkeypatch.setattr("stream.level1.images.images", lambda record: {"stamp.fits": record["cutout"]})
+    folder = tmp_path / "out"
+    ended = command(world, alert, "1000", "1001", "--all", "--format", form, "--output", str(folder))
+    given = sorted(path.name.removesuffix(".avro") for path in folder.iterdir())
+    assert given == ["1000-20261121-conflict-1", "1000-20261121-first", "1001-20261121-first"]
+    assert ended.return_value == 1 and ended.stderr.count("\n") == 1
+    assert "1000 is in quarantine (truncated: ends too early); take its message with --format wire" in ended.stderr
 
 
 async def test_alert_ends_with_one_where_an_id_is_not_there(world: World) -> None:
