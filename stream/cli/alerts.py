@@ -48,7 +48,12 @@ class Cone(click.ParamType[tuple[float, float, float]]):
 
 
 @click.command()
-@click.option("--object", "thing", metavar="ID", help="An object, by diaObjectId or by its name, in order of time.")
+@click.option(
+    "--object",
+    "thing",
+    metavar="ID",
+    help="An object, by diaObjectId or by its name (digits: by both), in order of time.",
+)
 @click.option("--visit", type=ID, help="A visit.")
 @click.option("--detector", type=ID, help="With --visit: one detector of it.")
 @click.option("--cone", type=Cone(), help="Around a position, degrees, nearest first.")
@@ -85,13 +90,12 @@ def alerts(
         raise click.UsageError("give one of --object, --visit, --cone, --since")
     if (detector is not None and visit is None) or (until is not None and since is None):
         raise click.UsageError("--detector goes with --visit, --until with --since")
-    number = ID(thing) if thing and re.fullmatch(r"-?\d+", thing) else None
     from stream.level1 import Level1
 
     survey = survey_name(settings) or settings.need("survey")
     with Level1(settings.need("level1"), survey) as level1:
         if thing is not None:
-            rows = level1.by_object(thing if number is None else number)
+            rows = _object(level1, thing)
         elif visit is not None:
             rows = level1.by_visit(visit, detector)
         elif cone is not None:
@@ -99,6 +103,23 @@ def alerts(
         else:
             rows = _times(level1, since or "", until, limit)
     _give(rows if limit is None else rows.slice(0, limit), form, output, as_json)
+
+
+def _object(level1: Level1, thing: str) -> Any:
+    """By name, and where it is a number by diaObjectId, too: a survey may make its names of numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    named = level1.by_object(thing)
+    if not re.fullmatch(r"-?\d+", thing) or (len(named) and not _fits(int(thing))):
+        return named
+    number = ID(thing)
+    others = named.filter(pc.fill_null(pc.not_equal(named["diaObjectId"], number), True))
+    return pa.concat_tables([level1.by_object(number), others]).sort_by("midpointMjdTai")
+
+
+def _fits(number: int) -> bool:
+    return -(1 << 63) <= number < 1 << 63
 
 
 def _times(level1: Level1, since: str, until: str | None, limit: int | None) -> Any:

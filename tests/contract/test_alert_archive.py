@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import fastavro
 import numpy as np
 import pyarrow.parquet as pq
@@ -399,3 +400,27 @@ async def test_alerts_answers_what_is_known_by_object_visit_place_and_time(
     command(world, alerts, *asked, "--format", "parquet", "--output", str(path))
     assert sorted(pq.read_table(path)["diaSourceId"].to_pylist()) == [11, 14]
     assert len(json.loads(command(world, alerts, *asked, "--json", "--limit", "1").stdout)) == 1
+
+
+async def test_an_object_whose_name_is_a_number_is_found_beside_the_one_with_that_id(world: World) -> None:
+    from level1_batches import column
+
+    long = "1" * 25
+    ids, names = [777, 5, 777, 6, 5, 6], ["x", "777", "777", "-777", "x", long]
+    columns = level1_batch(
+        np.arange(6) + 10,
+        world.rng,
+        diaObjectId=column(ids, [False, True, False, False, False, False]),
+        objectName=column(np.array(names, object)),
+        midpointMjdTai=column(61000.5 - np.arange(6) * 1e-3),
+    )
+    await put(world.engine, columns)
+
+    def sources(thing: str) -> list[int]:
+        return [row["diaSourceId"] for row in json.loads(command(world, alerts, f"--object={thing}", "--json").stdout)]
+
+    assert sources("777") == [12, 11, 10]
+    assert (sources("-777"), sources("5"), sources("x"), sources("404")) == ([13], [14], [14, 10], [])
+    assert sources(long) == [15]
+    with pytest.raises(click.BadParameter, match="is not in the range"):
+        sources("2" * 25)
