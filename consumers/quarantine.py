@@ -61,7 +61,10 @@ def list_(
 @json_option
 @shared_options
 def show_(settings: Settings, record: str, out: Path | None, as_json: bool) -> None:
-    """One RECORD (STREAM:PARTITION:OFFSET): where it came from, why it was refused, its key, headers and bytes."""
+    """One RECORD (STREAM:PARTITION:OFFSET): where it came from, why it was refused, its key, headers and bytes.
+
+    Headers are pairs of name and value, in their order. A key or value that is no printable UTF-8 is {"hex": bytes}.
+    """
     fields, value = asyncio.run(_shown(settings, record))
     if out is not None:
         with writing(out):
@@ -165,16 +168,21 @@ async def _shown(settings: Settings, record: str) -> tuple[dict[str, object], by
         "topic": message.source.topic,
         "topicId": message.source.topic_id,
         "key": _readable(message.key),
-        "headers": {name: _readable(value) for name, value in message.headers},
+        "headers": [[name, _readable(value)] for name, value in message.headers],
         "begins": message.value[:32].hex(" "),
     }
     return fields, message.value
 
 
-def _readable(value: bytes | None) -> str | None:
+def _readable(value: bytes | None) -> str | dict[str, str] | None:
+    """Printable UTF-8 as text, and other bytes marked, so that nobody takes their digits for text."""
     if value is None:
         return None
-    return value.decode("ascii") if value.isascii() and value.decode("ascii").isprintable() else value.hex(" ")
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"hex": value.hex()}
+    return text if text.isprintable() else {"hex": value.hex()}
 
 
 async def _redriven(settings: Settings, records: tuple[str, ...], code: str | None) -> Came:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,7 @@ async def test_records_are_redriven_once_and_the_visit_counts_them_where_they_ar
     out = tmp_path / "bytes"
     shown = (await call(run, "quarantine", "show", listed[0]["record"], "--out", str(out), "--json")).json
     assert out.read_bytes() == of_later(2).value
-    assert (shown["key"], shown["headers"]["diaSourceId"], shown["topic"]) == ("2", "2", topic)
+    assert (shown["key"], dict(shown["headers"])["diaSourceId"], shown["topic"]) == ("2", "2", topic)
 
     still = await call(run, "quarantine", "redrive", "--all", "--json")
     assert still.code == 1
@@ -85,6 +87,30 @@ async def test_records_are_redriven_once_and_the_visit_counts_them_where_they_ar
     assert out.read_bytes() == of_later(3).value
     judged = await call(run, "verify")
     assert judged.code == 0, judged.out + judged.err
+
+
+async def test_each_header_is_shown_in_its_place_and_bytes_are_told_from_text(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    headers = (
+        ("a", b"1"),
+        ("a", b"ff"),
+        ("a", b"\xff"),
+        ("b", None),
+        ("b", "β".encode()),
+        ("b", b"\x00\x1b"),
+        ("b", b""),
+    )
+    bad = replace(cut(sent(1)), headers=headers, key=b"\xff\x00")
+    assert await run.ingest_each([[bad]]) == 0
+    (listed,) = (await call(run, "quarantine", "list", "--json")).json
+    shown = (await call(run, "quarantine", "show", listed["record"], "--json")).json
+    pairs = [["a", "1"], ["a", "ff"], ["a", {"hex": "ff"}], ["b", None], ["b", "β"], ["b", {"hex": "001b"}], ["b", ""]]
+    assert (shown["headers"], shown["key"]) == (pairs, {"hex": "ff00"})
+    lines = (await call(run, "quarantine", "show", listed["record"])).out.splitlines()
+    (line,) = (line for line in lines if line.startswith("headers\t"))
+    assert json.loads(line.partition("\t")[2]) == pairs
 
 
 async def test_a_running_daemon_takes_them_by_itself_once_their_schema_appears(
