@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from stream.cli.exits import line
 from stream.cli.options import ID, NIGHT, json_option, shared_options
 from stream.cli.output import show, show_fields, writing
 from stream.cli.survey_name import survey_name
@@ -15,7 +16,11 @@ from stream.config import Settings
 from stream.errors import SkyburstError, Wrong
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from consumers.ingest.again import Came
+    from stream.alert import RecordId
+    from stream.commit.held import Row
 
 _COLUMNS = ("record", "state", "code", "night", "visit", "detector", "diaSourceId", "bytes", "schemaId", "reason")
 
@@ -81,11 +86,14 @@ def show_(settings: Settings, record: str, out: Path | None, as_json: bool) -> N
 def redrive(settings: Settings, records: tuple[str, ...], code: str | None, everything: bool, as_json: bool) -> int:
     """Take held records again: each that can be read now gets its place in the AlertDB and its row, once.
 
-    Beside running daemons, too. Ends with 1 where one of them stays, and says why.
+    Beside running daemons, too. Ends with 1 where one of them stays, and says why; or where a RECORD
+    (STREAM:PARTITION:OFFSET) is not held, which is named on stderr. The others are taken all the same.
     """
     if sum(map(bool, (records, code, everything))) != 1:
         raise Wrong("record", "say what to re-drive", "give records, or --code, or --all")
-    came = asyncio.run(_redriven(settings, records, code))
+    came, unknown = asyncio.run(_redriven(settings, records, code))
+    for error in unknown:
+        click.echo(line(error), err=True)
     fields = {"taken": came.taken, "new": came.new, "repeated": came.repeated, "conflicts": came.conflicts}
     stays = [
         {
@@ -99,7 +107,7 @@ def redrive(settings: Settings, records: tuple[str, ...], code: str | None, ever
     if stays and not as_json:
         click.echo()
         show(stays, columns=("record", "code", "reason"), as_json=False, title="stays in quarantine")
-    return 1 if stays or not came.taken else 0
+    return 1 if stays or unknown or not came.taken else 0
 
 
 @quarantine.command()
@@ -156,9 +164,7 @@ async def _shown(settings: Settings, record: str) -> tuple[dict[str, object], by
             survey = await known_survey(engine, survey_name(settings))
             rows = await quarantined(engine, Selection(survey, records=(wanted,)), None)
             if not rows:
-                raise SkyburstError(
-                    "record_unknown", f"{record} is not in quarantine", "see `skyburst quarantine list`"
-                )
+                raise _unknown(record)
             (message,) = await fetch(engine, open_store(settings.need("alertdb")), rows)
     finally:
         await engine.dispose()
@@ -185,7 +191,8 @@ def _readable(value: bytes | None) -> str | dict[str, str] | None:
     return text if text.isprintable() else {"hex": value.hex()}
 
 
-async def _redriven(settings: Settings, records: tuple[str, ...], code: str | None) -> Came:
+async def _redriven(settings: Settings, records: tuple[str, ...], code: str | None) -> tuple[Came, list[SkyburstError]]:
+    """What came of it, and an error for each of `records` that is not held."""
     from concurrent.futures import ThreadPoolExecutor
 
     from consumers.ingest.again import Redriver
@@ -216,9 +223,29 @@ async def _redriven(settings: Settings, records: tuple[str, ...], code: str | No
             placer = Placer(survey, number, Layout(ours.stripes, ours.sub_stripes, ours.overlap_deg))
             with ThreadPoolExecutor(ours.compress_threads, "compress") as pool:
                 redriver = Redriver(committer, store, decoder, placer, pool)
-                return await redriver.redrive(Selection(number, records=wanted, code=code, state="held"))
+                unknown = await _not_held(engine, number, wanted or ())
+                return await redriver.redrive(Selection(number, records=wanted, code=code, state="held")), unknown
     finally:
         await engine.dispose()
+
+
+async def _not_held(engine: AsyncEngine, survey: int, wanted: tuple[RecordId, ...]) -> list[SkyburstError]:
+    from stream.commit.held import Selection, quarantined, record_of
+    from stream.tables.trouble import translated
+
+    with translated():
+        rows = await quarantined(engine, Selection(survey, records=wanted), None, len(wanted)) if wanted else []
+    found = {record_of(row): row for row in rows}
+    return [
+        _unknown(f"{record.stream}:{record.partition}:{record.offset}", found.get(record))
+        for record in dict.fromkeys(wanted)
+        if record not in found or found[record].state != "held"
+    ]
+
+
+def _unknown(record: str, row: Row | None = None) -> SkyburstError:
+    where = "is not in quarantine" if row is None else f"is held no more: commit {row.redriveCommit} took it"
+    return SkyburstError("record_unknown", f"{record} {where}", "see `skyburst quarantine list`")
 
 
 def _say(text: str) -> None:

@@ -75,7 +75,8 @@ async def test_records_are_redriven_once_and_the_visit_counts_them_where_they_ar
     assert one.code == 0, one.err
     assert one.json == {"taken": 1, "new": 1, "repeated": 0, "conflicts": 0, "stays": []}
     again = await call(run, "quarantine", "redrive", listed[0]["record"])
-    assert again.code == 1
+    assert again.code == 1 and again.err.count("\n") == 1
+    assert f"{listed[0]['record']} is held no more: commit " in again.err
     rest = (await call(run, "quarantine", "redrive", "--all", "--json")).json
     assert (rest["taken"], [each["code"] for each in rest["stays"]]) == (1, ["truncated"])
 
@@ -87,6 +88,24 @@ async def test_records_are_redriven_once_and_the_visit_counts_them_where_they_ar
     assert out.read_bytes() == of_later(3).value
     judged = await call(run, "verify")
     assert judged.code == 0, judged.out + judged.err
+
+
+async def test_records_that_are_not_held_are_named_and_the_others_taken(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    assert await run.ingest_each([[sent(4), of_later(1), of_later(2), cut(sent(3))]], schema_hold_s=0) == 0
+    first, second, third = (row["record"] for row in (await call(run, "quarantine", "list", "--json")).json)
+    publish(tmp_path / "schemas", LATER)
+    some = await call(run, "quarantine", "redrive", "1:0:777", first, "1:0:777", "9:9:9", "--json")
+    assert (some.code, some.json["taken"], some.json["stays"]) == (1, 1, [])
+    assert [line.partition(";")[0] for line in some.err.splitlines()] == [
+        "skyburst: 1:0:777 is not in quarantine",
+        "skyburst: 9:9:9 is not in quarantine",
+    ]
+    rest = await call(run, "quarantine", "redrive", first, second, third, "--json")
+    assert (rest.code, rest.json["taken"], [each["record"] for each in rest.json["stays"]]) == (1, 1, [third])
+    assert rest.err.startswith(f"skyburst: {first} is held no more: commit ") and rest.err.count("\n") == 1
 
 
 async def test_each_header_is_shown_in_its_place_and_bytes_are_told_from_text(
