@@ -54,6 +54,10 @@ def list_(
     as_json: bool,
 ) -> None:
     """The records in quarantine, by stream, partition and offset."""
+    from stream.tables.nights import day_of
+
+    if night is not None:
+        day_of(night)
     rows = asyncio.run(_listed(settings, code, visit, night, state, limit))
     show(rows[:limit], columns=_COLUMNS, as_json=as_json, title="quarantine")
     if len(rows) > limit:

@@ -64,7 +64,9 @@ class Cone(click.ParamType[tuple[float, float, float]]):
     "--format", "form", type=click.Choice(["table", "csv", "parquet"]), default="table", show_default=True,
     help="csv and parquet have every column.",
 )  # fmt: skip
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="File, for csv and parquet; stdout if not given.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File, for csv and parquet alone; stdout if not given."
+)
 @shared_options
 @json_option
 def alerts(
@@ -90,6 +92,7 @@ def alerts(
         raise click.UsageError("give one of --object, --visit, --cone, --since")
     if (detector is not None and visit is None) or (until is not None and since is None):
         raise click.UsageError("--detector goes with --visit, --until with --since")
+    _must_fit(form, output, as_json)
     from stream.level1 import Level1
 
     survey = survey_name(settings) or settings.need("survey")
@@ -103,6 +106,13 @@ def alerts(
         else:
             rows = _times(level1, since or "", until, limit)
     _give(rows if limit is None else rows.slice(0, limit), form, output, as_json)
+
+
+def _must_fit(form: Format, output: Path | None, as_json: bool) -> None:
+    if as_json and form != "table":
+        raise click.UsageError(f"give --json or --format {form}, not both")
+    if output is not None and (as_json or form == "table"):
+        raise click.UsageError("--output goes with --format csv or parquet; send other output where you want it with >")
 
 
 def _object(level1: Level1, thing: str) -> Any:

@@ -51,6 +51,10 @@ def test_anything_else_is_no_moment(text: str) -> None:
         (["--cone", "1,2"], "is not RA,DEC,R in degrees"),
         (["--cone", "1,2,x"], "is not RA,DEC,R in degrees"),
         (["--object", "1", "--limit", "0"], "--limit"),
+        (["--object", "1", "--output", "rows"], "--output goes with --format csv or parquet"),
+        (["--object", "1", "--output", "rows", "--json"], "--output goes with --format csv or parquet"),
+        (["--object", "1", "--json", "--format", "csv"], "--json or --format csv, not both"),
+        (["--object", "1", "--json", "--format", "parquet", "--output", "rows"], "--json or --format parquet"),
     ],
 )
 def test_a_question_that_is_none_is_wrong_use(

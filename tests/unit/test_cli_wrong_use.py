@@ -77,6 +77,7 @@ def ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
         ["verify", "--offline", "--survey-file", "/nowhere.toml"],
         ["verify", HUGE],
         ["verify", "20261399"],
+        ["quarantine", "list", "--night", "20261399"],
         ["level1", "migrate", "--from-night", "20261399"],
         ["level1", "migrate", "--upto-night", "20261399"],
         ["level1", "migrate", "--from-night", "20260301", "--upto-night", "20260201"],
