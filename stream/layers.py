@@ -75,6 +75,9 @@ class _ConfigFile(PydanticBaseSettingsSource):
             return {}
         path = Path(str(named))
         content = _read_toml(path)
+        for name in TABLES:
+            if not isinstance(content.get(name, {}), dict):
+                raise Wrong("setting", f"{path}: {name} is no table", f"write [{name}], and its keys below")
         table = getattr(self.settings_cls, "table", "")
         values = content.get(table, {}) if table else {k: v for k, v in content.items() if k not in TABLES}
         fields = {name: field for name, field in self.settings_cls.model_fields.items() if name != "config"}

@@ -8,6 +8,7 @@ import pytest
 
 from stream.config import IngestSettings, Settings, describe_settings
 from stream.errors import SkyburstError, Wrong
+from stream.layers import TABLES
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,18 @@ def test_a_typing_error_in_the_file_is_named(tmp_path: Path, text: str, said: st
     with pytest.raises(Wrong, match=said):
         Settings.load(config=path)
         IngestSettings.load(config=path)
+
+
+@pytest.mark.parametrize("value", ["3", '"x"', "[1]", "[{group = 'night'}]"])
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_of_the_file_that_is_none_is_named_by_whoever_reads_the_file(
+    tmp_path: Path, table: str, value: str
+) -> None:
+    path = config(tmp_path, f"{table} = {value}\n")
+    for settings in (Settings, IngestSettings):
+        with pytest.raises(Wrong, match=rf"skyburst\.toml: {table} is no table; write \[{table}\]") as caught:
+            settings.load(config=path)
+        assert caught.value.code == "setting"
 
 
 def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
