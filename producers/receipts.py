@@ -7,6 +7,7 @@ again what was acknowledged in its last second: the ingest daemon tells repeats.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -138,9 +139,25 @@ class Receipts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def open(self) -> None:
+        """Make the folder, so that a run that could not be noted there is not begun.
+
+        Raises
+        ------
+        stream.errors.Wrong
+            ``output``: it cannot be made, or not be written in.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            text = f"runs cannot be kept in {self.folder}: {error.strerror or error}"
+            raise Wrong("output", text, "name another folder with --state") from error
+
     def save(self, receipt: Receipt, failed: Iterable[Unacknowledged] = ()) -> None:
         """Write the run's files, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.open()
         lines = "".join(json.dumps(asdict(each)) + "\n" for each in failed)
         if lines or self._list(receipt.run).exists():
             _replace(self._list(receipt.run), lines)

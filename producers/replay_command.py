@@ -94,10 +94,10 @@ def replay(
     topic = to or _only(settings.need_topics())
     parsed = parse_pace(pace, visit_every, burst)
     announced_on = visits_topic if visits_topic and settings.survey else None
-    cluster = Topics(settings.need("bootstrap"), security_of(settings))
-    cluster.need([topic, *([announced_on] if announced_on else [])])
     receipts = Receipts(state or default_state())
     earlier = _earlier(receipts, list(sources), topic, run, resume)
+    cluster = Topics(settings.need("bootstrap"), security_of(settings))
+    cluster.need([topic, *([announced_on] if announced_on else [])])
     from producers.replay_means import headroom_for, means_of, survey_name
     from producers.retention import need_retention
     from producers.sources.identity import identities
@@ -147,6 +147,7 @@ def _earlier(receipts: Receipts, sources: list[str], topic: str, run: str | None
         name = run or f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
         if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
             raise Wrong("run", f"{name!r} is no name for a run", "use up to 64 letters, digits, - and _")
+        receipts.open()
         return Earlier(Receipt(name, sources, topic, time.time()), {}, False)
     receipt = receipts.find(sources, topic, run)
     return Earlier(receipt, receipts.unacknowledged(receipt.run), not receipt.announced)

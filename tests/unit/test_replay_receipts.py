@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from replay_doubles import alert
 
 from producers.acknowledged import Acknowledged
 from producers.receipts import Identity, Receipt, Receipts, Unacknowledged
+from stream.cli.group import run as run_command
 from stream.errors import Wrong
 
 
@@ -100,3 +102,20 @@ def test_a_damaged_receipt_is_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(Wrong) as caught:
         Receipts(tmp_path).find(["a"], "t", "r1")
     assert caught.value.code == "run_damaged"
+
+
+@pytest.mark.parametrize("below", ["file", "file/sub", "closed"])
+def test_a_run_that_could_not_be_kept_is_not_begun(
+    tmp_path: Path, below: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir()
+    allowed = os.access  # a test that runs as root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "closed" and allowed(path, mode))
+    with pytest.raises(Wrong, match=r"cannot be kept in .*; name another folder with --state") as caught:
+        Receipts(tmp_path / below).open()
+    assert caught.value.code == "output"
+    nobody = ["--to", "alerts", "--bootstrap", "127.0.0.1:1"]
+    assert run_command(["replay", "synthetic:visits=1", *nobody, "--state", str(tmp_path / below)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "unexpected" not in err and "--state" in err
