@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from consumers.ingest.flat import Flat
+from consumers.ingest.known import Known
 from stream.alert import Header, RecordId, Refusal, Stream
 from stream.alertdb import quarantine
 from stream.alertdb.blocks import BlockPlan
@@ -21,6 +23,7 @@ from stream.survey import Survey
 from stream.visit import is_night
 
 _NO_FINGERPRINT = ""
+_DECIMAL = re.compile(rb"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ def put_aside(
     flat: Flat,
     checked: Checked,
     refused: Sequence[Refusal],
+    known: Mapping[int, Known],
     streams: Mapping[int, Stream],
     survey: Survey,
     announced: Mapping[int, int],
@@ -44,12 +48,13 @@ def put_aside(
 ) -> list[Aside]:
     """Plan the refused messages of a batch (`Refusal.row` is the message) by night; `announced` gives each visit's.
 
-    Where neither its visit nor its timestamp tells a record's night, it takes that of `now` (s since 1970 UTC).
+    What is `known` of a message that could be read goes before what its headers say. Where neither its visit nor its
+    timestamp tells a record's night, it takes that of `now` (s since 1970 UTC).
     """
     nights: defaultdict[int, list[tuple[bytes, int, Quarantined]]] = defaultdict(list)
     for refusal in sorted(refused, key=lambda r: r.row):
         value = message_bytes(checked, refusal.row)
-        record = _quarantined(flat, value, refusal, survey, announced, now)
+        record = _quarantined(flat, value, refusal, known.get(refusal.row, Known()), survey, announced, now)
         nights[record.night].append((value, refusal.row, record))
     out = []
     for night, items in sorted(nights.items()):
@@ -77,11 +82,17 @@ def message_bytes(checked: Checked, row: int) -> bytes:
 
 
 def _quarantined(
-    flat: Flat, value: bytes, refusal: Refusal, survey: Survey, announced: Mapping[int, int], now: float
+    flat: Flat,
+    value: bytes,
+    refusal: Refusal,
+    known: Known,
+    survey: Survey,
+    announced: Mapping[int, int],
+    now: float,
 ) -> Quarantined:
     row = refusal.row
     headers, timestamp = flat.headers[row], int(flat.timestamp[row])
-    visit, stamped = _number(headers, "visit", 63), stamped_night(survey, timestamp)
+    visit, stamped = _first(known.visit, _number(headers, "visit", 64)), stamped_night(survey, timestamp)
     told = None if visit is None else announced.get(visit)
     night = next(n for n in (told, stamped, night_at(survey, now)) if n is not None and is_night(n))
     return Quarantined(
@@ -90,8 +101,8 @@ def _quarantined(
         # Where both say the same, or the timestamp says nothing, the files alone could not tell which was asked.
         night_from="kafka" if stamped is None or night == stamped else "announced",
         visit=visit,
-        detector=_number(headers, "detector", 15),
-        dia_source_id=_number(headers, "diaSourceId", 63),
+        detector=_first(known.detector, _number(headers, "detector", 16)),
+        dia_source_id=_first(known.dia_source_id, _number(headers, "diaSourceId", 64)),
         code=refusal.code,
         reason=refusal.reason,
         size=len(value),
@@ -118,9 +129,13 @@ def _message(
 
 
 def _number(headers: Sequence[Header], name: str, bits: int) -> int | None:
-    """The ASCII decimal that a producer put into header `name`, where it is one and fits."""
+    """The ASCII decimal that a producer put into header `name`, where it is one and fits into `bits`, one its sign."""
     for key, value in headers:
-        if key == name and value is not None and value.isdigit() and len(value) < 20:
+        if key == name and value is not None and _DECIMAL.fullmatch(value):
             number = int(value)
-            return number if number < 1 << bits else None
+            return number if -(1 << bits - 1) <= number < 1 << bits - 1 else None
     return None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)

@@ -192,7 +192,7 @@ def _whole(
 
 
 def _known(aside: Aside) -> dict[str, Level1Column]:
-    """What the index can say of quarantined records: the ids that their producers put into the headers."""
+    """What the index can say of quarantined records: the ids that they or their headers tell."""
     cells = {
         "diaSourceId": [q.dia_source_id for q in aside.records],
         "visit": [q.visit for q in aside.records],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.ingest.flat import Flat
+from consumers.ingest.known import Known, known_of
 from stream.alert import Level1Column, Refusal
 from stream.codec.decoder import Group
 from stream.sky import Layout, healpix29, reduce_ra
@@ -28,12 +29,15 @@ class PlacedGroup:
         Their Level-1 columns, but for where the packet will lie.
     refused
         The others, by message.
+    known
+        What is known of each message that is not taken, whoever refused it.
     """
 
     group: Group
     rows: NDArray[np.int64]
     level1: dict[str, Level1Column]
     refused: tuple[Refusal, ...]
+    known: Mapping[int, Known]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,9 @@ class Placer:
         }
         level1 |= {name: Level1Column(values, present) for name, values in more.items()}
         said = {int(message[row]): refusal for row, refusal in sorted(refusals.items(), reverse=True)}
-        return PlacedGroup(group, rows, level1, tuple(Refusal(m, r.code, r.reason) for m, r in sorted(said.items())))
+        known = known_of(columns, message, np.flatnonzero(bad))
+        others = tuple(Refusal(m, r.code, r.reason) for m, r in sorted(said.items()))
+        return PlacedGroup(group, rows, level1, others, known)
 
 
 def _floats(column: Level1Column) -> NDArray[np.float64]:

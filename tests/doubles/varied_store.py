@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-from doubles.ingest_run import MJD, NIGHT, IngestRun, Sent, cut, real_packets, sent
+from doubles.ingest_run import MJD, NIGHT, IngestRun, Sent, cut, packet, real_packets, sent
 from doubles.nursery import Nursery
 
 from stream.local import LocalKafka
@@ -92,6 +92,7 @@ class VariedStore:
             sent(CONFLICTING, partition=1, stamp=b"two"),
             *alerts,
             cut(sent(BAD + 9)),
+            Sent(packet(BAD + 10, dec=99.0)),
             Sent(b"\x01nothing that anybody knows", headers=(("visit", b"7"), ("odd", None))),
         ]
 

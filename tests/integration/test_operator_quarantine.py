@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from doubles.called import call
-from doubles.ingest_live import living, rows, until
+from doubles.ingest_live import execute, living, rows, until
 from doubles.ingest_run import IngestRun, Sent, cut, packet, sent
 
 from consumers.ingest import returning
@@ -130,6 +130,28 @@ async def test_each_header_is_shown_in_its_place_and_bytes_are_told_from_text(
     lines = (await call(run, "quarantine", "show", listed["record"])).out.splitlines()
     (line,) = (line for line in lines if line.startswith("headers\t"))
     assert json.loads(line.partition("\t")[2]) == pairs
+
+
+async def test_a_packet_that_can_be_read_is_found_and_counted_by_its_own_ids_until_it_is_redriven(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    run = await made(kafka, topic, level1_url, tmp_path)
+    await execute(level1_url, "ALTER TABLE level1 MODIFY detector TINYINT")
+    run.send([sent(1), Sent(packet(2, detector=200)), Sent(packet(3, dec=99.0))])
+    assert await run.ingest() == 0
+    assert await counted(run) == (1, 0, 2)
+    listed = (await call(run, "quarantine", "list", "--visit", str(VISIT), "--json")).json
+    assert [(row["diaSourceId"], row["detector"]) for row in listed] == [(2, 200), (3, 7)]
+    assert [row["code"] for row in listed] == ["level1_refused", "bad_position"]
+    shown = (await call(run, "alert", "3", "--all")).json
+    assert [place["standing"] for place in shown] == ["quarantined"]
+
+    await execute(level1_url, "ALTER TABLE level1 MODIFY detector SMALLINT NOT NULL")
+    came = (await call(run, "quarantine", "redrive", "--all", "--json")).json
+    assert (came["new"], [each["code"] for each in came["stays"]]) == (1, ["bad_position"])
+    assert await counted(run) == (2, 0, 1)
+    judged = await call(run, "verify")
+    assert judged.code == 0, judged.out + judged.err
 
 
 async def test_a_running_daemon_takes_them_by_itself_once_their_schema_appears(

@@ -25,7 +25,7 @@ def night_of(timestamp: int, headers: tuple[Header, ...] = (), announced: int | 
     checked = Checked(Messages.of([b"bad"]), (), (), ())
     told = {} if announced is None else {5: announced}
     refused = [Refusal(0, "magic", "no frame")]
-    (aside,) = put_aside(flat, checked, refused, {1: Stream("c", "t", "i")}, SURVEY, told, NOW)
+    (aside,) = put_aside(flat, checked, refused, {}, {1: Stream("c", "t", "i")}, SURVEY, told, NOW)
     (record,) = aside.records
     assert aside.key.night == record.night and record.timestamp == timestamp
     return record.night, record.night_from
