@@ -17,7 +17,7 @@ from stream.alertdb import quarantine
 from stream.alertdb.blocks import BlockPlan
 from stream.alertdb.header import SegmentKey
 from stream.codec.decoder import Checked
-from stream.commit.bare import night_at, stamped_night
+from stream.commit.bare import night_at, night_from, stamped_night
 from stream.commit.batch import Quarantined
 from stream.survey import Survey
 from stream.visit import is_night
@@ -48,8 +48,8 @@ def put_aside(
 ) -> list[Aside]:
     """Plan the refused messages of a batch (`Refusal.row` is the message) by night; `announced` gives each visit's.
 
-    What is `known` of a message that could be read goes before what its headers say. Where neither its visit nor its
-    timestamp tells a record's night, it takes that of `now` (s since 1970 UTC).
+    What is `known` of a message that could be read goes before what its headers say. Where neither it nor
+    its visit nor its timestamp tells a record's night, it takes that of `now` (s since 1970 UTC).
     """
     nights: defaultdict[int, list[tuple[bytes, int, Quarantined]]] = defaultdict(list)
     for refusal in sorted(refused, key=lambda r: r.row):
@@ -94,12 +94,12 @@ def _quarantined(
     headers, timestamp = flat.headers[row], int(flat.timestamp[row])
     visit, stamped = _first(known.visit, _number(headers, "visit", 64)), stamped_night(survey, timestamp)
     told = None if visit is None else announced.get(visit)
-    night = next(n for n in (told, stamped, night_at(survey, now)) if n is not None and is_night(n))
+    nights = (known.night, told, stamped, night_at(survey, now))
+    night = next(n for n in nights if n is not None and is_night(n))
     return Quarantined(
         record=RecordId(int(flat.stream[row]), int(flat.partition[row]), int(flat.offset[row])),
         night=night,
-        # Where both say the same, or the timestamp says nothing, the files alone could not tell which was asked.
-        night_from="kafka" if stamped is None or night == stamped else "announced",
+        night_from=night_from(night, known.midpoint, stamped),
         visit=visit,
         detector=_first(known.detector, _number(headers, "detector", 16)),
         dia_source_id=_first(known.dia_source_id, _number(headers, "diaSourceId", 64)),
@@ -109,6 +109,7 @@ def _quarantined(
         schema_id=int.from_bytes(value[1:5], "big", signed=True) if value[:1] == b"\0" and len(value) > 4 else None,
         timestamp=timestamp,
         digest=xxh3_128_digest(value),
+        midpoint=known.midpoint,
     )
 
 

@@ -192,15 +192,17 @@ def _whole(
 
 
 def _known(aside: Aside) -> dict[str, Level1Column]:
-    """What the index can say of quarantined records: the ids that they or their headers tell."""
+    """What the index can say of quarantined records: the ids that they or their headers tell, and whose night it is."""
     cells = {
         "diaSourceId": [q.dia_source_id for q in aside.records],
         "visit": [q.visit for q in aside.records],
         "detector": [q.detector for q in aside.records],
     }
-    return {
+    ids = {
         name: Level1Column(
             np.array([0 if v is None else v for v in values], np.int64), np.array([v is None for v in values])
         )
         for name, values in cells.items()
     }
+    times = np.array([np.nan if q.midpoint is None else q.midpoint for q in aside.records], np.float64)
+    return ids | {"midpointMjdTai": Level1Column(times, np.isnan(times))}

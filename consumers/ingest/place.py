@@ -81,7 +81,7 @@ class Placer:
         }
         level1 |= {name: Level1Column(values, present) for name, values in more.items()}
         said = {int(message[row]): refusal for row, refusal in sorted(refusals.items(), reverse=True)}
-        known = known_of(columns, message, np.flatnonzero(bad))
+        known = known_of(columns, message, np.flatnonzero(bad), self.survey)
         others = tuple(Refusal(m, r.code, r.reason) for m, r in sorted(said.items()))
         return PlacedGroup(group, rows, level1, others, known)
 

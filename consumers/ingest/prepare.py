@@ -67,7 +67,7 @@ class Preparer:
     unknown
         Judges packets whose schema cannot be had.
     nights
-        Night (YYYYMMDD) of announced visits, for packets that nobody can read.
+        Night (YYYYMMDD) of announced visits, for packets whose own time cannot be read.
     refuse
         Records of which the database's server has refused a value, with code and reason: they go to quarantine.
     """

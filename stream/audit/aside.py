@@ -82,6 +82,8 @@ class Quarantined:
         wrong = [name for name, told in expected.items() if row._mapping[name] != told]
         if row.state not in ("held", "redriven"):
             wrong.append("state")
+        if (row.nightFrom == "alert") != (index["midpointMjdTai"] is not None):
+            wrong.append("nightFrom")
         if wrong:
             text = ", ".join(f"{name} is {row._mapping[name]!r}, not {expected.get(name)!r}" for name in wrong[:3])
             self.findings.add(7, "quarantine_differs", f"its row differs: {text}", seen.text())

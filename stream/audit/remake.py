@@ -15,7 +15,7 @@ from stream.audit.messages import Batch
 from stream.codec.decoder import Checked, Decoder, Group
 from stream.codec.lookup import SchemaUnknown
 from stream.codec.schema import WriterSchema
-from stream.commit.bare import stamped_night
+from stream.commit.bare import night_from, stamped_night
 from stream.commit.batch import Quarantined
 from stream.errors import Held
 from stream.level1.rows import Values
@@ -135,11 +135,12 @@ def quarantined(batch: Batch, rows: Rows, survey: Survey) -> list[tuple[Quaranti
     out = []
     for one in rows:
         value = batch.values[one["blockOffset"], one["slot"]]
+        own = one["midpointMjdTai"]
         framed = value[:1] == b"\0" and len(value) > 4
         record = Quarantined(
             record=RecordId(one["stream"], one["partition"], one["offset"]),
             night=batch.head.night,
-            night_from="kafka" if stamped_night(survey, one["timestamp"]) in (None, batch.head.night) else "announced",
+            night_from=night_from(batch.head.night, own, stamped_night(survey, one["timestamp"])),
             visit=one["visit"],
             detector=one["detector"],
             dia_source_id=one["diaSourceId"],
@@ -149,6 +150,7 @@ def quarantined(batch: Batch, rows: Rows, survey: Survey) -> list[tuple[Quaranti
             schema_id=int.from_bytes(value[1:5], "big", signed=True) if framed else None,
             timestamp=one["timestamp"],
             digest=one["digest"],
+            midpoint=own,
         )
         out.append((record, (batch.head.number, one["blockOffset"], one["slot"])))
     return out

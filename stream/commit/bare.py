@@ -30,6 +30,18 @@ def stamped_night(survey: Survey, timestamp_ms: int) -> int | None:
     return night_at(survey, timestamp_ms / 1000.0)
 
 
+def night_from(night: int, midpoint: float | None, stamped: int | None) -> str:
+    """Where the night of a quarantined record is from, as table ``quarantine`` says it.
+
+    Nothing is asked but what the files keep, so that a rebuild says the same: `midpoint`, the alert's own time where
+    the night is of it, and the night `stamped_night` of its timestamp. Where the visit's night is that, too, or the
+    timestamp says nothing, they could not tell which was asked.
+    """
+    if midpoint is not None:
+        return "alert"
+    return "kafka" if stamped is None or night == stamped else "announced"
+
+
 def bare_work(survey: str, night: int) -> SegmentWork:
     """Work of no rows for the quarantine segment of `night` (YYYYMMDD).
 

@@ -53,7 +53,8 @@ class Quarantined:
     """One record that goes to quarantine whole, and what could still be learnt about it.
 
     `night_from` says where the night comes from: ``alert``, ``announced`` (its visit's) or ``kafka`` (its
-    timestamp, or where that is none in any calendar, the time at which it was polled).
+    timestamp, or where that is none in any calendar, the time at which it was polled). `midpoint` is the alert's own
+    time (MJD TAI, days) where the night comes from it: the index keeps it, and tells so.
     """
 
     record: RecordId
@@ -68,6 +69,7 @@ class Quarantined:
     schema_id: int | None
     timestamp: int
     digest: bytes
+    midpoint: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

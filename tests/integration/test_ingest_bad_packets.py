@@ -8,7 +8,7 @@ from pathlib import Path
 
 from doubles.called import call
 from doubles.ingest_live import execute, living, once, rows, until
-from doubles.ingest_run import IngestRun, Sent, cut, packet, sent
+from doubles.ingest_run import NIGHT, IngestRun, Sent, cut, packet, sent
 
 from stream import metrics
 from stream.level1.archive import AlertArchive
@@ -68,7 +68,9 @@ async def test_each_kind_is_quarantined_under_its_code_and_the_good_ones_around_
         headers = dict(message.headers)
         assert (row.visit, row.diaSourceId) == (int(headers["visit"] or 0), int(headers["diaSourceId"] or 0))
         assert row.detector == (None if headers["detector"] == b"40000" else int(headers["detector"] or 0))
-        assert row.state == "held" and row.reason and row.nightFrom == "kafka"
+        assert row.state == "held" and row.reason
+        own = row.code in ("bad_position", "too_long", "out_of_range")
+        assert row.nightFrom == ("alert" if own else "kafka") and (row.night == NIGHT or not own)
 
     level1 = {row.diaSourceId: row for row in await rows(level1_url, "SELECT * FROM level1")}
     assert len(level1) == good + 1 and (level1[99].psfFlux, level1[99].snr) == (None, None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from doubles.called import call
 from doubles.ingest_live import execute, living, rows, until
-from doubles.ingest_run import IngestRun, Sent, cut, packet, sent
+from doubles.ingest_run import NIGHT, IngestRun, Sent, cut, packet, sent
 
 from consumers.ingest import returning
 from stream.codec.sources import open_schemas
@@ -143,6 +143,7 @@ async def test_a_packet_that_can_be_read_is_found_and_counted_by_its_own_ids_unt
     listed = (await call(run, "quarantine", "list", "--visit", str(VISIT), "--json")).json
     assert [(row["diaSourceId"], row["detector"]) for row in listed] == [(2, 200), (3, 7)]
     assert [row["code"] for row in listed] == ["level1_refused", "bad_position"]
+    assert (await call(run, "quarantine", "list", "--night", str(NIGHT), "--json")).json == listed
     shown = (await call(run, "alert", "3", "--all")).json
     assert [place["standing"] for place in shown] == ["quarantined"]
 

@@ -425,6 +425,13 @@ def test_verify_finds_quarantine_rows_without_a_packet_and_packets_without_a_row
     assert store.found() == {(7, "quarantine_lost")}
 
 
+def test_verify_finds_a_quarantined_packet_that_is_not_said_to_be_in_its_own_night(store: Store) -> None:
+    rows, row = table("quarantine"), store.row("quarantine", lambda row: row["nightFrom"] == "alert")
+    key = sa.and_(*(column == row[column.name] for column in rows.primary_key.columns))
+    store.change(sa.update(rows).where(key).values(nightFrom="kafka"))
+    assert store.found() == {(7, "quarantine_differs")}
+
+
 def test_verify_finds_a_record_that_is_said_to_be_redriven_and_is_not(store: Store) -> None:
     rows, row = table("quarantine"), store.row("quarantine")
     key = sa.and_(*(column == row[column.name] for column in rows.primary_key.columns))

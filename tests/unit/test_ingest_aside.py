@@ -1,4 +1,4 @@
-"""The night of a packet that nobody can read: its visit's, else its timestamp's, else that of now; always a day."""
+"""The night of a packet that cannot tell its own: its visit's, else its timestamp's, else that of now; always a day."""
 
 from __future__ import annotations
 
