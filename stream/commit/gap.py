@@ -143,6 +143,7 @@ async def adopt(
     SkyburstError
         ``nothing_to_adopt``: the ledger has every partition, and none lies ahead of its log.
         ``stream_unknown``: the topic does not have a partition of `ahead`.
+        ``gap_beyond_log``: the log of a partition that is to begin at `at` ends before it.
     """
     if strange := sorted(set(ahead) - bounds.keys()):
         text = f"{told.topic} has no partition {strange[0]}"
@@ -170,25 +171,37 @@ async def _plan(committer: Committer, told: Stream, bounds: Bounds, at: int | No
     number, stream = await newest_generation(engine, told, committer.daemon.instance)
     now = await _ledger(committer, number, bounds)
     ahead = {*ahead, *await _marked(committer, number, bounds)}
-    if any(partition in ahead or offset > bounds[partition][1] for partition, offset in now.items()):
+    lost = [partition for partition, offset in now.items() if partition in ahead or offset > bounds[partition][1]]
+    if lost:
+        for partition in lost:
+            _first(told, partition, bounds, at)
         number, stream = await next_generation(engine, stream, committer.daemon.instance)
         now = {}
     before = await _generation_before(committer, stream, bounds)
     for old in {old for old, _ in before.values()}:
         ahead |= await _marked(committer, old, before)
     begins, closed = [], []
-    for partition, (low, high) in sorted(bounds.items()):
+    for partition, (_, high) in sorted(bounds.items()):
         if partition in now:
             continue
         place = before.get(partition)
         if place is None:
-            begins.append(Begin(number, partition, low if at is None else at))
+            begins.append(Begin(number, partition, _first(told, partition, bounds, at)))
             continue
         old, offset = place
         again = partition in ahead or offset > high
-        begins.append(Begin(number, partition, (low if at is None else at) if again else offset))
+        begins.append(Begin(number, partition, _first(told, partition, bounds, at) if again else offset))
         closed.append(OffsetRange(old, partition, offset, offset + 1, 0))
     return Adopted(number, stream, tuple(begins), tuple(closed))
+
+
+def _first(told: Stream, partition: int, bounds: Bounds, at: int | None) -> int:
+    """Where a partition begins: the log's start, or `at`, behind which other records would come to stand."""
+    low, high = bounds[partition]
+    if at is not None and at > high:
+        text = f"the log of {told.topic}, partition {partition} ends at {high}, before {at}"
+        raise SkyburstError("gap_beyond_log", text, f"--at is {high} at most")
+    return low if at is None else at
 
 
 async def _ledger(committer: Committer, number: int, bounds: Bounds) -> dict[int, int]:

@@ -232,6 +232,8 @@ async def test_a_ledger_ahead_of_the_log_goes_on_in_a_new_generation_that_reuses
         assert [(row["held"], row["missing"]) for row in shown.json["partitions"] if row["held"]] == [
             ("ledger_ahead", [3, 5])
         ]
+        beyond = await call(run, "ledger", "adopt", "1", "--at", "4")
+        assert beyond.code == 1 and "partition 0 ends at 3, before 4" in beyond.err, beyond.err
         adopted = await call(run, "ledger", "adopt", "1", "--at", "3", "--json")
         assert adopted.code == 0, adopted.err
         assert adopted.json["begins"] == {"0": 3, "1": 4}
