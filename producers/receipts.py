@@ -90,6 +90,8 @@ class Receipt:
         Ranges ``[start, end)`` of message numbers.
     identity
         By what each of the sources is known again; None of a run that an earlier version of skyburst began.
+    stream
+        Cluster id and topic id of the topic; None as with `identity`.
     """
 
     run: str
@@ -101,6 +103,7 @@ class Receipt:
     announced: bool = False
     acknowledged: list[tuple[int, int]] = field(default_factory=list)
     identity: list[Identity] | None = None
+    stream: tuple[str, str] | None = None
 
     def same(self, now: list[Identity]) -> bool:
         """Hold what the sources give `now` against what they gave the run; False where the run did not note it.
@@ -116,6 +119,23 @@ class Receipt:
             if then != found:
                 raise _changed(self.run, then, found)
         return True
+
+    def same_topic(self, now: tuple[str, str]) -> None:
+        """Hold the topic as it is `now` against the one that the run sent to, where that is known.
+
+        Raises
+        ------
+        stream.errors.Wrong
+            ``other_source``: what was acknowledged is not in this one.
+        """
+        if self.stream is not None and self.stream != now:
+            other = "is of another cluster" if self.stream[0] != now[0] else "was made again"
+            raise Wrong(
+                "other_source",
+                f"the topic {self.topic} {other} since run {self.run}: what it got acknowledged is not there",
+                "send all of it without --resume",
+            )
+        self.stream = now
 
 
 def _changed(run: str, then: Identity, now: Identity) -> Wrong:
@@ -207,6 +227,7 @@ class Receipts:
                 "run_damaged", f"{path} cannot be read: {error}", "remove it, or send without --resume"
             ) from error
         found.acknowledged = [(start, end) for start, end in found.acknowledged]
+        found.stream = None if found.stream is None else (found.stream[0], found.stream[1])
         return found
 
     def _file(self, run: str) -> Path:

@@ -102,7 +102,8 @@ def replay(
     from producers.retention import need_retention
     from producers.sources.identity import identities
 
-    means, described = means_of(settings), cluster.describe(topic)
+    means, described, told = means_of(settings), cluster.describe(topic), cluster.stream_of(topic)
+    earlier.receipt.same_topic((told.cluster, told.topic_id))
     _same_sources(earlier.receipt, identities(sources, means), resume)
     if not past_retention:
         _say(need_retention(described, sources, means, time.time()))
@@ -170,7 +171,7 @@ def _save(receipts: Receipts, receipt: Receipt, done: Acknowledged, outcome: Out
     receipt.taken = max(receipt.taken, outcome.tally.taken)
     receipt.acknowledged = done.ranges()
     receipt.complete = outcome.complete and outcome.ended
-    receipt.announced = outcome.ended and outcome.tally.unannounced == 0
+    receipt.announced = outcome.ended and outcome.ended_by is None and outcome.tally.unannounced == 0
     receipts.save(receipt, outcome.failed.values())
 
 

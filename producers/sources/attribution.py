@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stream.codec.decoder import Decoder
+from stream.codec.lookup import SchemaAway
 from stream.codec.sources import SchemaSource
 from stream.survey import Survey
 from stream.visit import Outgoing, alert_headers
@@ -27,12 +28,19 @@ Attribution = Callable[[Sequence[bytes]], list[Place | None]]
 
 
 def attribution_by(survey: Survey, schemas: SchemaSource) -> Attribution:
-    """Reads packets as the survey's file says; a message with several alerts has the place of its first."""
+    """Reads packets as the survey's file says; a message with several alerts has the place of its first.
+
+    What it gives raises `SchemaAway` where the source of schemas does not answer: the order of what is sent, by whose
+    numbers a run is resumed, is not to hang on that.
+    """
     decoder = Decoder(schemas, survey.paths)
 
     def attribute(values: Sequence[bytes]) -> list[Place | None]:
         found: list[Place | None] = [None] * len(values)
         checked = decoder.check(values)
+        for waiting in checked.waiting:
+            if isinstance(waiting.error, SchemaAway):
+                raise waiting.error
         for group in checked.groups:
             rows = len(group.message)
             columns, refusals = survey.convert(group.columns, group.buffer, rows)

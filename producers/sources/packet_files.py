@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from stream.errors import Wrong
 
@@ -14,6 +19,13 @@ MESSAGES = (".wire", ".avro")
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 LARGEST = 10 << 20
 """Bytes: a larger file cannot be a packet, since no topic would take it."""
+_KEPT = 1 << 16
+"""Bytes, more than tarfile reads ahead."""
+_COMPRESSED: Mapping[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +82,10 @@ def read_archive(path: Path) -> Iterator[Packet]:
     Raises
     ------
     stream.errors.Wrong
-        ``source_unreadable``: it is damaged, or ends early; ``source_oversized``.
+        ``source_unreadable``: it is damaged, ends early, or goes on behind its end; ``source_oversized``.
     """
     try:
-        with tarfile.open(path, mode="r|*") as archive:
+        with _inflated(path) as file, tarfile.open(fileobj=cast(BinaryIO, file), mode="r|") as archive:
             for member in archive:
                 if not member.isfile() or not member.name.endswith(MESSAGES):
                     continue
@@ -84,5 +96,46 @@ def read_archive(path: Path) -> Iterator[Packet]:
                     yield Packet(f"{path}:{member.name}", content.read())
                 # tarfile keeps every member it has seen, and a night has millions.
                 archive.members.clear()  # type: ignore[attr-defined]
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+            # tarfile takes a torn header, and a file that just stops, for the end.
+            file.need_zeros(archive.offset)
+    except (OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise Wrong("source_unreadable", f"{path}: {error}", "fetch the archive again") from error
+
+
+class _Tail:
+    """A file as tarfile reads it, block by block, that still knows what it gave last."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._given = 0
+        self._last = b""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self._given += len(data)
+        self._last = (self._last + data)[-_KEPT:]
+        return data
+
+    def need_zeros(self, offset: int) -> None:
+        """Read to the end, and raise `tarfile.TarError` unless all from `offset` on, a block at least, is zeros."""
+        behind = self._last[max(0, len(self._last) - (self._given - offset)) :]
+        if len(behind) < tarfile.BLOCKSIZE or behind.strip(b"\0"):
+            raise tarfile.ReadError(f"it ends at byte {offset} without the mark of its end")
+        while data := self._file.read(_KEPT):
+            if data.strip(b"\0"):
+                raise tarfile.ReadError(f"it goes on behind its end at byte {offset}, as joined archives do")
+
+
+@contextmanager
+def _inflated(path: Path) -> Iterator[_Tail]:
+    """The archive's own bytes, whatever it is compressed with: of all parts, with their checksums."""
+    with path.open("rb") as file:
+        begin = file.read(6)
+        file.seek(0)
+        opener = next((opener for magic, opener in _COMPRESSED.items() if begin.startswith(magic)), None)
+        if opener is None:
+            yield _Tail(file)
+            return
+        with opener(file) as inflated:
+            yield _Tail(inflated)

@@ -25,6 +25,8 @@ MAX_RATIO = 20
 """Bytes out for each byte in, beyond `ALLOWANCE`: alerts reach 2.5, a bomb a thousand."""
 ALLOWANCE = 1024 * 1024
 """Bytes out that any message may have: an image of zeros is a thousand times smaller than itself."""
+_MOST_STREAMS = 64
+"""Streams or frames that a block may have; each costs a copy of what is behind it, and may be empty."""
 _XZ_MEMORY = 96 * 1024 * 1024
 """Bytes that an xz stream may want for its dictionary: what the highest preset wants."""
 _ZSTD_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_INFLATED.bit_length() - 1}
@@ -68,12 +70,14 @@ class _Machine(Protocol):
 
 
 def _streams(name: str, machine: Callable[[], _Machine]) -> Callable[[bytes, int], bytes]:
-    """Inflates a block of one stream or several, each whole."""
+    """Inflates a block of one stream or several, each whole, `_MOST_STREAMS` of them at most."""
 
     def inflated(data: bytes, limit: int) -> bytes:
         pieces: list[bytes] = []
         left = limit + 1
         while not pieces or data:
+            if len(pieces) == _MOST_STREAMS:
+                raise broken(name)
             one = machine()
             pieces.append(one.decompress(data, left))
             left -= len(pieces[-1])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from doubles.called import call, call_away
 from doubles.ingest_run import IngestRun
 from doubles.nursery import Forked, Nursery
@@ -162,6 +163,21 @@ def test_a_message_too_large_for_the_topic_is_named_and_kept(
     (few / "b.wire").write_bytes(b"mended")
     _, changed = replays.run(few, "--pace", "max", "--state", tmp_path / "kept", "--resume", code=2)
     assert "not the one" in changed
+
+
+def test_a_run_does_not_go_on_into_a_topic_that_was_made_again(
+    kafka: Any, replays: Replays, topic: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.wire").write_bytes(b"one")
+    replays.run(tmp_path / "a.wire", "--pace", "max")
+    again, _ = replays.run(tmp_path / "a.wire", "--pace", "max", "--resume")
+    assert (again["acknowledged before"], again["sent"]) == (1, 0)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+    kafka.create_topic(topic, 3)
+    _, said = replays.run(tmp_path / "a.wire", "--pace", "max", "--resume", code=2)
+    assert "was made again" in said
+    assert arrived(kafka.bootstrap, topic) == []
 
 
 async def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told_apart(

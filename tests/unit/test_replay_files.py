@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +16,11 @@ from producers.sources.attribution import Place, attribution_by
 from producers.sources.files import NO_VISIT, visits_in_files
 from producers.sources.opening import Means, open_sources, parse_spec
 from producers.sources.packet_files import LARGEST, find_files, read_archive
+from stream.codec.lookup import SchemaAway
+from stream.codec.registry import RegistrySchemas
 from stream.codec.sources import open_schemas
 from stream.errors import Wrong
+from stream.local.ports import free_ports
 from stream.survey import load_survey
 from stream.visit import Visit
 
@@ -127,6 +132,32 @@ def test_damaged_and_oversized_archives_are_refused(tmp_path: Path) -> None:
         with pytest.raises(Wrong) as caught:
             list(read_archive(tmp_path / f"{name}.tar.gz"))
         assert caught.value.code == code
+
+
+def zipped(data: bytes, each: int) -> bytes:
+    return b"".join(gzip.compress(data[at : at + each]) for at in range(0, len(data), each))
+
+
+def test_an_archive_that_is_cut_or_goes_on_behind_its_end_is_refused_and_one_of_many_parts_read(tmp_path: Path) -> None:
+    members = {f"{number}.wire": b"y" * 512 for number in range(3)}
+    whole = archive(tmp_path / "whole.tar", members).read_bytes()
+    wrong = gzip.compress(whole)
+    damaged = [whole[: 2 * 1024], whole[: 2 * 1024 + 200], whole + whole, gzip.compress(whole[: 2 * 1024])]
+    for data in (*damaged, gzip.compress(whole) * 2, wrong[:-8] + bytes(4) + wrong[-4:]):
+        (tmp_path / "a.tar").write_bytes(data)
+        with pytest.raises(Wrong) as caught:
+            list(read_archive(tmp_path / "a.tar"))
+        assert caught.value.code == "source_unreadable"
+    for data in (whole, zipped(whole, 1024), bz2.compress(whole), lzma.compress(whole), whole + bytes(100_000)):
+        (tmp_path / "a.tar").write_bytes(data)
+        assert [packet.value for packet in read_archive(tmp_path / "a.tar")] == list(members.values())
+
+
+def test_a_registry_that_is_away_ends_the_reading(tmp_path: Path) -> None:
+    (tmp_path / "a.wire").write_bytes(b"\0\0\0\0\7x")
+    told = attribution_by(load_survey("lsst"), RegistrySchemas(f"http://127.0.0.1:{free_ports(1)[0]}"))
+    with pytest.raises(SchemaAway):
+        list(visits_in_files([tmp_path], told))
 
 
 def test_nothing_to_send_is_wrong_use(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from replay_doubles import alert
 
 from producers.acknowledged import Acknowledged
 from producers.receipts import Identity, Receipt, Receipts, Unacknowledged
+from producers.replay import Outcome, Tally
+from producers.replay_command import _save
 from stream.cli.group import run as run_command
 from stream.errors import Wrong
 
@@ -47,6 +49,7 @@ def test_before_tells_only_what_an_earlier_run_had(earlier: set[int], now: set[i
 def test_a_receipt_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     receipts = Receipts(tmp_path / "new")
     receipt = Receipt("r1", ["a", "b"], "alerts", 5.0, 10, acknowledged=[(0, 4), (6, 10)])
+    receipt.stream = ("cluster", "id")
     receipt.identity = [Identity("a", "1 packets", "0a"), Identity("b", "2 packets", "0b")]
     failed = Unacknowledged.of(4, alert(1, 4), "broker_away", "gone")
     receipts.save(receipt, [failed])
@@ -119,3 +122,20 @@ def test_a_run_that_could_not_be_kept_is_not_begun(
     assert run_command(["replay", "synthetic:visits=1", *nobody, "--state", str(tmp_path / below)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "unexpected" not in err and "--state" in err
+
+
+def test_a_topic_that_was_made_again_or_is_of_another_cluster_is_not_gone_on_with() -> None:
+    receipt = Receipt("r1", ["a"], "alerts", 5.0)
+    receipt.same_topic(("c", "first"))
+    receipt.same_topic(("c", "first"))
+    for now, said in ((("c", "second"), "was made again"), (("d", "first"), "of another cluster")):
+        with pytest.raises(Wrong, match=said) as caught:
+            receipt.same_topic(now)
+        assert caught.value.code == "other_source"
+
+
+def test_a_run_that_was_stopped_owes_its_announcements(tmp_path: Path) -> None:
+    receipts, receipt = Receipts(tmp_path), Receipt("r1", ["a"], "alerts", 5.0)
+    for ended_by in (KeyboardInterrupt(), None):
+        _save(receipts, receipt, Acknowledged(), Outcome(Tally(), {}, ended_by))
+        assert receipts.find(["a"], "alerts").announced is (ended_by is None)
