@@ -102,8 +102,8 @@ def replay(
     from producers.retention import need_retention
     from producers.sources.identity import identities
 
-    means, described, told = means_of(settings), cluster.describe(topic), cluster.stream_of(topic)
-    earlier.receipt.same_topic((told.cluster, told.topic_id))
+    means, described = means_of(settings), cluster.describe(topic)
+    earlier.receipt.same_topic((cluster.cluster(), described.topic_id))
     _same_sources(earlier.receipt, identities(sources, means), resume)
     if not past_retention:
         _say(need_retention(described, sources, means, time.time()))

@@ -11,7 +11,7 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from consumers.ingest.flat import Flat
-from consumers.ingest.known import Known
+from consumers.ingest.legible import Legible, fitting
 from stream.alert import Header, RecordId, Refusal, Stream
 from stream.alertdb import quarantine
 from stream.alertdb.blocks import BlockPlan
@@ -40,7 +40,7 @@ def put_aside(
     flat: Flat,
     checked: Checked,
     refused: Sequence[Refusal],
-    known: Mapping[int, Known],
+    legible: Mapping[int, Legible],
     streams: Mapping[int, Stream],
     survey: Survey,
     announced: Mapping[int, int],
@@ -48,13 +48,13 @@ def put_aside(
 ) -> list[Aside]:
     """Plan the refused messages of a batch (`Refusal.row` is the message) by night; `announced` gives each visit's.
 
-    What is `known` of a message that could be read goes before what its headers say. Where neither it nor
+    What is `legible` of a message goes before what its headers say. Where neither it nor
     its visit nor its timestamp tells a record's night, it takes that of `now` (s since 1970 UTC).
     """
     nights: defaultdict[int, list[tuple[bytes, int, Quarantined]]] = defaultdict(list)
     for refusal in sorted(refused, key=lambda r: r.row):
         value = message_bytes(checked, refusal.row)
-        record = _quarantined(flat, value, refusal, known.get(refusal.row, Known()), survey, announced, now)
+        record = _quarantined(flat, value, refusal, legible.get(refusal.row, Legible()), survey, announced, now)
         nights[record.night].append((value, refusal.row, record))
     out = []
     for night, items in sorted(nights.items()):
@@ -85,31 +85,31 @@ def _quarantined(
     flat: Flat,
     value: bytes,
     refusal: Refusal,
-    known: Known,
+    own: Legible,
     survey: Survey,
     announced: Mapping[int, int],
     now: float,
 ) -> Quarantined:
     row = refusal.row
     headers, timestamp = flat.headers[row], int(flat.timestamp[row])
-    visit, stamped = _first(known.visit, _number(headers, "visit", 64)), stamped_night(survey, timestamp)
+    visit, stamped = _first(own.visit, _number(headers, "visit")), stamped_night(survey, timestamp)
     told = None if visit is None else announced.get(visit)
-    nights = (known.night, told, stamped, night_at(survey, now))
+    nights = (own.night, told, stamped, night_at(survey, now))
     night = next(n for n in nights if n is not None and is_night(n))
     return Quarantined(
         record=RecordId(int(flat.stream[row]), int(flat.partition[row]), int(flat.offset[row])),
         night=night,
-        night_from=night_from(night, known.midpoint, stamped),
+        night_from=night_from(night, own.midpoint, stamped),
         visit=visit,
-        detector=_first(known.detector, _number(headers, "detector", 16)),
-        dia_source_id=_first(known.dia_source_id, _number(headers, "diaSourceId", 64)),
+        detector=_first(own.detector, _number(headers, "detector")),
+        dia_source_id=_first(own.dia_source_id, _number(headers, "diaSourceId")),
         code=refusal.code,
         reason=refusal.reason,
         size=len(value),
         schema_id=int.from_bytes(value[1:5], "big", signed=True) if value[:1] == b"\0" and len(value) > 4 else None,
         timestamp=timestamp,
         digest=xxh3_128_digest(value),
-        midpoint=known.midpoint,
+        midpoint=own.midpoint,
     )
 
 
@@ -129,12 +129,12 @@ def _message(
     )
 
 
-def _number(headers: Sequence[Header], name: str, bits: int) -> int | None:
-    """The ASCII decimal that a producer put into header `name`, where it is one and fits into `bits`, one its sign."""
+def _number(headers: Sequence[Header], name: str) -> int | None:
+    """The ASCII decimal that a producer put into header `name`, where it is one and fits the column of that name."""
     for key, value in headers:
         if key == name and value is not None and _DECIMAL.fullmatch(value):
             number = int(value)
-            return number if -(1 << bits - 1) <= number < 1 << bits - 1 else None
+            return number if number in fitting(name) else None
     return None
 
 

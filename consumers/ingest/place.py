@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.ingest.flat import Flat
-from consumers.ingest.known import Known, known_of
+from consumers.ingest.legible import Legible, legible_of
 from stream.alert import Level1Column, Refusal
 from stream.codec.decoder import Group
 from stream.sky import Layout, healpix29, reduce_ra
@@ -29,15 +29,15 @@ class PlacedGroup:
         Their Level-1 columns, but for where the packet will lie.
     refused
         The others, by message.
-    known
-        What is known of each message that is not taken, whoever refused it.
+    legible
+        What each message that is not taken says of itself, whoever refused it.
     """
 
     group: Group
     rows: NDArray[np.int64]
     level1: dict[str, Level1Column]
     refused: tuple[Refusal, ...]
-    known: Mapping[int, Known]
+    legible: Mapping[int, Legible]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ class Placer:
         }
         level1 |= {name: Level1Column(values, present) for name, values in more.items()}
         said = {int(message[row]): refusal for row, refusal in sorted(refusals.items(), reverse=True)}
-        known = known_of(columns, message, np.flatnonzero(bad), self.survey)
+        legible = legible_of(columns, message, np.flatnonzero(bad), self.survey)
         others = tuple(Refusal(m, r.code, r.reason) for m, r in sorted(said.items()))
-        return PlacedGroup(group, rows, level1, others, known)
+        return PlacedGroup(group, rows, level1, others, legible)
 
 
 def _floats(column: Level1Column) -> NDArray[np.float64]:

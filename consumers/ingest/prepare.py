@@ -113,11 +113,11 @@ class Preparer:
         placed = [self.placer.place(group, flat, refused) for group in checked.groups]
         for one in placed:
             refused |= {refusal.row: refusal for refusal in one.refused}
-        known = {message: each for one in placed for message, each in one.known.items()}
+        legible = {message: each for one in placed for message, each in one.legible.items()}
         streams, survey = self.streams, self.placer.survey
         planned = [share for one in placed for share in shares(checked, one, flat, survey.name, streams)]
         now = self.clock.now()
-        asides = put_aside(flat, checked, tuple(refused.values()), known, streams, survey, self.nights, now)
+        asides = put_aside(flat, checked, tuple(refused.values()), legible, streams, survey, self.nights, now)
         return planned + [aside_share(aside) for aside in asides]
 
 

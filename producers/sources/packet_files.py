@@ -19,8 +19,6 @@ MESSAGES = (".wire", ".avro")
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 LARGEST = 10 << 20
 """Bytes: a larger file cannot be a packet, since no topic would take it."""
-_KEPT = 1 << 16
-"""Bytes, more than tarfile reads ahead."""
 _COMPRESSED: Mapping[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -103,26 +101,27 @@ def read_archive(path: Path) -> Iterator[Packet]:
 
 
 class _Tail:
-    """A file as tarfile reads it, block by block, that still knows what it gave last."""
+    """A file as tarfile reads it, piece by piece; it still has the last two, in which tarfile finds the end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._given = 0
-        self._last = b""
+        self._last = (b"", b"")
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
         data = self._file.read(size)
         self._given += len(data)
-        self._last = (self._last + data)[-_KEPT:]
+        self._last = (self._last[1], data)
         return data
 
     def need_zeros(self, offset: int) -> None:
         """Read to the end, and raise `tarfile.TarError` unless all from `offset` on, a block at least, is zeros."""
-        behind = self._last[max(0, len(self._last) - (self._given - offset)) :]
+        last = b"".join(self._last)
+        behind = last[max(0, len(last) - (self._given - offset)) :]
         if len(behind) < tarfile.BLOCKSIZE or behind.strip(b"\0"):
             raise tarfile.ReadError(f"it ends at byte {offset} without the mark of its end")
-        while data := self._file.read(_KEPT):
+        while data := self._file.read(tarfile.RECORDSIZE):
             if data.strip(b"\0"):
                 raise tarfile.ReadError(f"it goes on behind its end at byte {offset}, as joined archives do")
 

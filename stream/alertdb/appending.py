@@ -38,7 +38,7 @@ class AppendSegment:
         self._sealed: Sealed | None = None
         self._named = False
         self._again = False
-        self._head = head = header.encode(marker)
+        head = header.encode(marker)
         self._data = new_file("data")
         try:
             self._index = new_file("open_index")
@@ -77,7 +77,7 @@ class AppendSegment:
         packed = pack(blocks, rows, note, base=done.data_length, sync=self._marker, running=done.running)
         message = memoryview(encode_batch(packed.rows, packed.note))
         if self._again:
-            self._data.write([self._head], 0)
+            self._data.write([self.header.encode(self._marker)], 0)
             self._index.write([SCHEMA_BYTES], 0)
         self._data.write(packed.buffers, done.data_length)
         self._index.write([message], done.index_length)

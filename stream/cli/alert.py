@@ -55,8 +55,8 @@ def alert(
     """The packet of each diaSourceId ID, as it came.
 
     Where more packets than one have the id, the newest night's is given and the others are named on stderr.
-    Ends with 1 where an id is not there, or where a packet in quarantine was to be given as Avro or as images: nobody
-    could read it, but --format wire and json give its bytes.
+    Ends with 1 where an id is not there, or where a packet in quarantine was to be given as Avro or as images: it
+    need not be Avro, but --format wire and json give its bytes.
     """
     from stream.level1.archive import AlertArchive
     from stream.tables.nights import day_of

@@ -73,7 +73,7 @@ class Packet:
         Raises
         ------
         Poison
-            ``quarantined``: nobody could read it when it came.
+            ``quarantined``: it was refused when it came.
         """
         self._must_be_readable()
         if self.kind == "raw":
@@ -87,7 +87,7 @@ class Packet:
         Raises
         ------
         Poison
-            ``quarantined``: nobody could read it when it came, and it need not be Avro.
+            ``quarantined``: it was refused when it came, and need not be Avro.
         """
         self._must_be_readable()
         metadata: dict[str, bytes] = {"avro.schema": self.schema_text.encode()}

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource
 
 from stream.errors import Fatal
 from stream.local import LocalKafka
@@ -147,3 +147,11 @@ def test_missing_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(Fatal, match="apt-get install openjdk-17-jre-headless") as raised:
         LocalKafka(tmp_path, tmp_path / "jars").start()
     assert raised.value.code == "java_missing"
+
+
+def test_what_came_is_written_to_the_disk_each_second(kafka: LocalKafka) -> None:
+    asked = ConfigResource(ConfigResource.Type.BROKER, "1")
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    (told,) = admin.describe_configs([asked]).values()
+    names = ("log.flush.interval.ms", "log.flush.scheduler.interval.ms")
+    assert [told.result(30)[name].value for name in names] == ["1000", "500"]

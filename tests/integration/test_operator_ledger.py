@@ -175,6 +175,8 @@ async def test_a_topic_that_was_made_again_is_held_until_it_is_adopted(
             return len(await rows(run.level1, "SELECT 1 FROM streams")) == 2
 
         await until(ready, "the new stream has its number")
+        beyond = await call(run, "ledger", "adopt", "2", "--at", "3")
+        assert beyond.code == 1 and "partition 0 ends at 2, before 3" in beyond.err, beyond.err
         adopted = await call(run, "ledger", "adopt", "2", "--json")
         assert adopted.code == 0, adopted.err
         assert (adopted.json["stream"], adopted.json["begins"]) == (2, {"0": 0, "1": 0})

@@ -21,7 +21,7 @@ _Said = tuple[tuple[int | None, ...], _Time | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Legible:
     """What the alerts of one message say, each None where none of them says it, or they say different things.
 
     Attributes
@@ -39,37 +39,41 @@ class Known:
     midpoint: float | None = None
 
 
-def known_of(
+def fitting(name: str) -> range:
+    """What table ``quarantine`` can hold in the integer column `name`."""
+    limit = limits("quarantine")[name]
+    if limit.least is None or limit.most is None:
+        raise TypeError(f"{name} of quarantine is no integer")
+    return range(limit.least, limit.most + 1)
+
+
+def legible_of(
     columns: Mapping[str, Level1Column], message: NDArray[np.int64], rows: NDArray[np.int64], survey: Survey
-) -> dict[int, Known]:
-    """By message what is known of it, from the alerts `rows` (``int64[k]``) of Level-1's `columns`."""
+) -> dict[int, Legible]:
+    """By message what it says of itself: from the alerts `rows` (``int64[k]``) of Level-1's `columns`."""
+    if not len(rows):
+        return {}
     ids = zip(*(_ids(name, columns[name], rows) for name in _IDS), strict=True)
     times = _times(columns["midpointMjdTai"], rows, survey)
     found: defaultdict[int, list[_Said]] = defaultdict(list)
     for number, own, time in zip(message[rows].tolist(), ids, times, strict=True):
         found[number].append((own, time))
-    return {number: _known(said) for number, said in found.items()}
+    return {number: _together(said) for number, said in found.items()}
 
 
-def _known(said: Sequence[_Said]) -> Known:
+def _together(said: Sequence[_Said]) -> Legible:
     ids = (_agreed(each) for each in zip(*(own for own, _ in said), strict=True))
     times = [time for _, time in said if time is not None]
     night = _agreed(night for night, _ in times)
-    return Known(*ids, *(None, None) if night is None else times[0])
+    return Legible(*ids, *(None, None) if night is None else times[0])
 
 
 def _ids(name: str, column: Level1Column, rows: NDArray[np.int64]) -> list[int | None]:
-    limit, values = limits("quarantine")[name], column.values[rows].tolist()
-    if limit.least is None or limit.most is None:
-        raise TypeError(f"{name} of quarantine is no integer")
-    bounds = range(limit.least, limit.most + 1)
-    absent = column.null[rows].tolist()
+    bounds, values, absent = fitting(name), column.values[rows].tolist(), column.null[rows].tolist()
     return [None if null or value not in bounds else value for value, null in zip(values, absent, strict=True)]
 
 
 def _times(column: Level1Column, rows: NDArray[np.int64], survey: Survey) -> list[_Time | None]:
-    if not len(rows):
-        return []
     low, high = survey.rules.valid_mjd
     times = column.values[rows].astype(np.float64)
     there = ~column.null[rows] & (times >= low) & (times <= high)

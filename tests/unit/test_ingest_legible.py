@@ -42,11 +42,11 @@ def aside(value: bytes, *said: Header, server: bool = False, announced: dict[int
     checked = DECODER.check([value])
     placed = [Placer(SURVEY, 1, Layout()).place(group, flat, (0,) if server else ()) for group in checked.groups]
     refused = [*checked.refused, *(refusal for each in placed for refusal in each.refused)]
-    known = {message: each for one in placed for message, each in one.known.items()}
+    legible = {message: each for one in placed for message, each in one.legible.items()}
     if server:
         refused = [Refusal(0, "level1_refused", "Out of range")]
     (aside,) = put_aside(
-        flat, checked, refused, known, {1: Stream("c", "t", "i")}, SURVEY, announced or {}, STAMP_MS / 1000
+        flat, checked, refused, legible, {1: Stream("c", "t", "i")}, SURVEY, announced or {}, STAMP_MS / 1000
     )
     (record,) = aside.records
     columns = aside_share(aside).level1
