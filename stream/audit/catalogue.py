@@ -16,16 +16,19 @@ from stream.audit.stored import Place
 from stream.commit.batch import fresh_number
 
 _TABLES = """
-CREATE TABLE told (commitId INTEGER PRIMARY KEY, body TEXT, at REAL);
+CREATE TABLE told (told INTEGER PRIMARY KEY, commitId INTEGER, body TEXT);
+CREATE INDEX told_commit ON told (commitId);
 CREATE TABLE part (
-    commitId INTEGER, segment INTEGER, ordinal INTEGER, messages INTEGER, aside INTEGER, sure INTEGER,
-    dataEnd INTEGER, indexEnd INTEGER
-);
+    lot INTEGER, ordinal INTEGER, commitId INTEGER, segment INTEGER, messages INTEGER, aside INTEGER, sure INTEGER,
+    dataEnd INTEGER, indexEnd INTEGER, told INTEGER, PRIMARY KEY (lot, ordinal)
+) WITHOUT ROWID;
 CREATE TABLE span (commitId INTEGER, stream INTEGER, partition INTEGER, low INTEGER, high INTEGER);
 CREATE TABLE begun (stream INTEGER, partition INTEGER, low INTEGER);
 CREATE TABLE first (stream INTEGER, partition INTEGER, low INTEGER, told INTEGER);
 CREATE TABLE planned (step INTEGER PRIMARY KEY, commitId INTEGER, ranges TEXT);
-CREATE TABLE state (commitId INTEGER PRIMARY KEY, sure INTEGER, aside INTEGER, taken INTEGER);
+CREATE TABLE state (
+    commitId INTEGER PRIMARY KEY, told INTEGER, at REAL, sure INTEGER, aside INTEGER, taken INTEGER
+);
 """
 
 RETIRED = 1 << 60
@@ -77,6 +80,7 @@ class Catalogue:
             self._base.execute(f"PRAGMA {pragma}")
         self._base.executescript(_TABLES)
         self._base.execute("BEGIN")
+        self._lots = 0
 
     def __enter__(self) -> Self:
         return self
@@ -87,48 +91,49 @@ class Catalogue:
         self._base.close()
         self._folder.cleanup()
 
-    def add(self, parts: Iterable[Part]) -> None:
-        """Take in a segment's batches."""
-        for part in parts:
-            note = part.note
-            new = self._base.execute("INSERT OR IGNORE INTO told VALUES (?, ?, ?)", (note.commit, note.body, note.at))
-            if new.rowcount == 1:
-                spans = [(note.commit, r.stream, r.partition, r.start, r.end) for r in note.ranges]
-                self._base.executemany("INSERT INTO span VALUES (?, ?, ?, ?, ?)", spans)
-                self._base.executemany("INSERT INTO begun VALUES (?, ?, ?)", note.begins)
-            row = (part.messages, part.aside, part.sure, part.data_end, part.index_end)
-            self._base.execute(
-                "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (note.commit, part.segment, part.ordinal, *row)
-            )
+    def add(self, parts: Iterable[Part]) -> int:
+        """Take in a segment's batches, each as it comes; gives their lot, which stands behind those before it.
 
-    def retire(self, note: Note) -> None:
-        """Take in ranges of which no packet stays: each stands for the commits that had them."""
-        for stream, partition, low, high in note.retired:
-            commit = fresh_number()
-            told = {"commit": commit, "daemon": note.daemon, "survey": note.survey, "at": note.at, "parts": []}
-            told |= {"ranges": [[stream, partition, low, high, 0, 0]], "reason": note.reason}
-            self._base.execute("INSERT INTO told VALUES (?, ?, ?)", (commit, json.dumps(told), note.at))
-            self._base.execute("INSERT INTO span VALUES (?, ?, ?, ?, ?)", (commit, stream, partition, low, high))
-            self._base.execute("INSERT INTO state VALUES (?, 1, ?, 0)", (commit, RETIRED))
+        Where `parts` raises, none of them stays.
+        """
+        self._lots += 1
+        lot = self._lots
+        try:
+            for part in parts:
+                told = self._tell(part.note.commit, part.note.body)
+                counts = (part.messages, part.aside, part.sure, part.data_end, part.index_end)
+                row = (lot, part.ordinal, part.note.commit, part.segment, *counts, told)
+                self._base.execute("INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        except BaseException:
+            self.drop(lot)
+            raise
+        return lot
+
+    def drop(self, lot: int) -> None:
+        """Leave out the batches of a lot."""
+        self._base.execute("DELETE FROM part WHERE lot = ?", (lot,))
+
+    def replace(self, lot: int, better: int) -> None:
+        """Put the batches of the lot `better` into `lot`, instead of those that are there."""
+        self.drop(lot)
+        self._base.execute("UPDATE part SET lot = ? WHERE lot = ?", (lot, better))
+
+    def _tell(self, commit: int, body: str) -> int:
+        """The row of ``told`` that has what a part of a commit says; mostly all its parts say the same."""
+        for told, known in self._base.execute("SELECT told, body FROM told WHERE commitId = ?", (commit,)):
+            if known == body:
+                return int(told)
+        new = self._base.execute("INSERT INTO told (commitId, body) VALUES (?, ?)", (commit, body))
+        return int(new.lastrowid or 0)
 
     def settle(self, retired: set[int]) -> int:
         """Everything is in: leave out commits that lack a part, and give how many those are."""
         self._base.execute("CREATE INDEX part_commit ON part (commitId)")
         self._base.execute("CREATE INDEX part_segment ON part (segment, ordinal)")
+        torn = sum(not self._take_in(commit, retired) for commit in self._commits())
         self._base.execute("CREATE INDEX span_place ON span (stream, partition, low)")
         self._base.execute("CREATE INDEX span_commit ON span (commitId)")
         self._base.execute("CREATE INDEX begun_place ON begun (stream, partition, low)")
-        torn = 0
-        for commit, body in self._told():
-            parts = "SELECT segment, messages, aside, sure FROM part WHERE commitId = ?"
-            found = {row[0]: row[1:] for row in self._base.execute(parts, (commit,))}
-            wanted = shared_note(body).parts
-            if all(segment in retired or found.get(segment, (-1,))[0] == n for segment, n in wanted):
-                sure = any(row[2] for row in found.values())
-                aside = sum(row[1] for row in found.values())
-                self._base.execute("INSERT OR IGNORE INTO state VALUES (?, ?, ?, 0)", (commit, sure, aside))
-            else:
-                torn += 1
         # Also those that are left out tell where a partition begins.
         self._base.execute("INSERT INTO first SELECT stream, partition, min(low), 0 FROM span GROUP BY 1, 2")
         begun = "(SELECT min(low) FROM begun b WHERE b.stream = first.stream AND b.partition = first.partition)"
@@ -136,26 +141,58 @@ class Catalogue:
         self._base.execute("DELETE FROM span WHERE commitId NOT IN (SELECT commitId FROM state)")
         return torn
 
-    def _told(self) -> Iterator[tuple[int, str]]:
+    def _commits(self) -> Iterator[int]:
         last = -1
         while True:
-            query = "SELECT commitId, body FROM told WHERE commitId > ? ORDER BY commitId LIMIT 500"
+            query = "SELECT DISTINCT commitId FROM part WHERE commitId > ? ORDER BY commitId LIMIT 500"
             page = self._base.execute(query, (last,)).fetchall()
             if not page:
                 return
-            yield from page
+            yield from (commit for (commit,) in page)
             last = page[-1][0]
 
-    def note(self, commit: int) -> Note:
-        """What all parts of a commit say alike."""
-        ((body,),) = self._base.execute("SELECT body FROM told WHERE commitId = ?", (commit,))
+    def _take_in(self, commit: int, retired: set[int]) -> bool:
+        """Take in what a commit says, as the first of its parts has it; gives whether all its parts are there."""
+        parts = "SELECT told, segment, messages, aside, sure FROM part WHERE commitId = ? ORDER BY lot, ordinal"
+        rows = self._base.execute(parts, (commit,)).fetchall()
+        notes = {told: self._note(told) for told in dict.fromkeys(row[0] for row in rows)}
+        for row in rows:
+            self._retire(notes[row[0]])
+        told, note = next(iter(notes.items()))
+        spans = [(commit, r.stream, r.partition, r.start, r.end) for r in note.ranges]
+        self._base.executemany("INSERT INTO span VALUES (?, ?, ?, ?, ?)", spans)
+        self._base.executemany("INSERT INTO begun VALUES (?, ?, ?)", note.begins)
+        found = {row[1]: row[2:] for row in rows}
+        if not all(segment in retired or found.get(segment, (-1,))[0] == n for segment, n in note.parts):
+            return False
+        sure = any(row[2] for row in found.values())
+        aside = sum(row[1] for row in found.values())
+        self._base.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, 0)", (commit, told, note.at, sure, aside))
+        return True
+
+    def _retire(self, note: Note) -> None:
+        """Take in ranges of which no packet stays: each stands for the commits that had them."""
+        for stream, partition, low, high in note.retired:
+            commit = fresh_number()
+            body = {"commit": commit, "daemon": note.daemon, "survey": note.survey, "at": note.at, "parts": []}
+            body |= {"ranges": [[stream, partition, low, high, 0, 0]], "reason": note.reason}
+            told = self._tell(commit, json.dumps(body))
+            self._base.execute("INSERT INTO span VALUES (?, ?, ?, ?, ?)", (commit, stream, partition, low, high))
+            self._base.execute("INSERT INTO state VALUES (?, ?, ?, 1, ?, 0)", (commit, told, note.at, RETIRED))
+
+    def _note(self, told: int) -> Note:
+        ((body,),) = self._base.execute("SELECT body FROM told WHERE told = ?", (told,))
         return shared_note(body)
+
+    def note(self, commit: int) -> Note:
+        """What all parts of a commit that is whole say alike."""
+        ((told,),) = self._base.execute("SELECT told FROM state WHERE commitId = ?", (commit,))
+        return self._note(told)
 
     def notes(self) -> Iterator[Note]:
         """The commits that are whole, in the order of their time."""
-        query = "SELECT commitId FROM told JOIN state USING (commitId) ORDER BY at, commitId"
-        for (commit,) in self._base.execute(query):
-            yield self.note(commit)
+        for (told,) in self._base.execute("SELECT told FROM state ORDER BY at, commitId"):
+            yield self._note(told)
 
     def drop_unsure(self) -> int:
         """Leave out what was surely not published: it overlaps what surely was. Gives how many commits that is."""

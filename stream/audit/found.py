@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from stream.alert import Stream
 from stream.audit.blocks import DataFile, Head
-from stream.audit.catalogue import Part
+from stream.audit.catalogue import Catalogue, Part
 from stream.audit.files import Absent, File, Files, Unreadable
 from stream.audit.indexes import open_batches, read_index
 from stream.audit.notes import Damaged, Note
@@ -19,16 +20,58 @@ from stream.audit.notes import Damaged, Note
 _NUMBER = re.compile(r"/(\d+)-")
 
 
-@dataclass(frozen=True, slots=True)
-class FoundSegment:
-    """One segment: its two files, and its intact batches.
+@dataclass(slots=True)
+class Gist:
+    """What the intact batches of a segment say together: its size does not grow with their number.
 
     Attributes
     ----------
+    batches
+        How many there are.
+    owner, survey
+        The daemon and the survey's number, as the first says.
+    at, survey_digest, data_end
+        The instant of the append, the survey file's digest, and the byte of the data file behind it, as the last says.
+    survey_digests, streams
+        What any of them says; of a stream what is said last.
+    """
+
+    batches: int = 0
+    owner: str = ""
+    survey: int = 0
+    at: float = 0.0
+    survey_digest: str = ""
+    data_end: int = 0
+    survey_digests: set[str] = field(default_factory=set)
+    streams: dict[int, Stream] = field(default_factory=dict)
+
+    def of(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """Pass on batches, and take note of each."""
+        for part in parts:
+            note = part.note
+            if not self.batches:
+                self.owner, self.survey = note.daemon, note.survey
+            self.batches += 1
+            self.at, self.survey_digest, self.data_end = note.at, note.survey_digest, part.data_end
+            self.survey_digests.add(note.survey_digest)
+            self.streams |= note.streams
+            yield part
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSegment:
+    """One segment: its two files, and what its intact batches say; the batches themselves are in a catalogue.
+
+    Attributes
+    ----------
+    head
+        Its header, without the schema's text and the prefix of messages: they are long.
     file_number
         The number in the files' names: the segment's own, or that of a copy.
     sealed
         Whether the index is the sealed one.
+    lot
+        Under which number the catalogue has its batches.
     data_size, index_size
         Bytes of the files.
     digest
@@ -40,15 +83,11 @@ class FoundSegment:
     data_name: str
     index_name: str
     sealed: bool
-    parts: tuple[Part, ...]
+    gist: Gist
+    lot: int
     data_size: int
     index_size: int
     digest: bytes | None
-
-    @property
-    def owner(self) -> str:
-        """The daemon of its first commit."""
-        return self.parts[0].note.daemon if self.parts else ""
 
 
 @dataclass(slots=True)
@@ -70,8 +109,10 @@ class Lying:
     damaged: list[str] = field(default_factory=list)
 
 
-def look(files: Files, appends: bool) -> Lying:
+def look(files: Files, appends: bool, catalogue: Catalogue) -> Lying:
     """Read every file of a store and hold it against its digests.
+
+    The batches go to the catalogue while they are read, so that memory does not grow with their number.
 
     Parameters
     ----------
@@ -88,19 +129,32 @@ def look(files: Files, appends: bool) -> Lying:
         else:
             by_number[number].append(name)
     for number, names in sorted(by_number.items()):
-        for found in _pairs(files, number, names, appends, lying):
-            before = lying.segments.get(found.head.number)
-            if before is None or (len(found.parts), found.sealed) > (len(before.parts), before.sealed):
-                lying.segments[found.head.number] = found
+        for found in _pairs(files, number, names, appends, catalogue, lying):
+            _weigh(found, catalogue, lying)
     return lying
 
 
-def _pairs(files: Files, number: int, names: list[str], appends: bool, lying: Lying) -> Iterator[FoundSegment]:
+def _weigh(found: FoundSegment, catalogue: Catalogue, lying: Lying) -> None:
+    """Keep a segment's files unless others of it, found before, have as much."""
+    number = found.head.number
+    before = lying.segments.get(number)
+    if before is None:
+        lying.segments[number] = found
+    elif (found.gist.batches, found.sealed) > (before.gist.batches, before.sealed):
+        catalogue.replace(before.lot, found.lot)
+        lying.segments[number] = replace(found, lot=before.lot)
+    else:
+        catalogue.drop(found.lot)
+
+
+def _pairs(
+    files: Files, number: int, names: list[str], appends: bool, catalogue: Catalogue, lying: Lying
+) -> Iterator[FoundSegment]:
     indexes = [name for name in names if not name.endswith(".avro")]
     for data in (name for name in names if name.endswith(".avro")):
         for index in indexes:
             try:
-                yield _pair(files, number, data, index, appends, lying)
+                yield _pair(files, number, (data, index), appends, catalogue, lying)
             except Damaged as error:
                 lying.damaged.append(f"{data}: {error}")
             except (Absent, Unreadable) as error:
@@ -109,24 +163,38 @@ def _pairs(files: Files, number: int, names: list[str], appends: bool, lying: Ly
             lying.damaged.append(f"{data}: there is no index beside it")
 
 
-def _pair(files: Files, number: int, data_name: str, index_name: str, appends: bool, lying: Lying) -> FoundSegment:
-    sealed = index_name.endswith(".parquet")
-    data, index = files.open(data_name), files.open(index_name)
+def _pair(
+    files: Files, number: int, names: tuple[str, str], appends: bool, catalogue: Catalogue, lying: Lying
+) -> FoundSegment:
+    sealed = names[1].endswith(".parquet")
+    data, index = files.open(names[0]), files.open(names[1])
+    gist = Gist()
     try:
         source = DataFile(data, data.size)
         running = xxh3_128(data.read(0, source.head.length))
-        parts = list(_parts(source.head, data, index, index_name, lying, running))
-        whole = bytes(running.digest()) if parts and parts[-1].data_end == data.size else None
+        parts = _parts(source.head, data, index, names[1], lying, running)
+        lot = catalogue.add(gist.of(_marked(parts, sealed, appends)))
+        whole = bytes(running.digest()) if gist.batches and gist.data_end == data.size else None
         sizes = (data.size, index.size)
     finally:
         data.close()
         index.close()
-    sure = [sealed and appends] * len(parts)
-    if not sealed:
-        # The next append writes over what was not published: only the last batch of an open segment may be such.
-        sure = [True] * (len(parts) - 1) + [False] * bool(parts)
-    marked = tuple(replace(part, sure=certain) for part, certain in zip(parts, sure, strict=True))
-    return FoundSegment(source.head, number, data_name, index_name, sealed, marked, *sizes, whole)
+    head = replace(source.head, prefix=b"", schema="")
+    return FoundSegment(head, number, *names, sealed, gist, lot, *sizes, whole)
+
+
+def _marked(parts: Iterable[Part], sealed: bool, appends: bool) -> Iterator[Part]:
+    """Mark those that were published for certain.
+
+    The next append writes over what was not published: only the last batch of an open segment may be such.
+    """
+    waiting: Part | None = None
+    for part in parts:
+        if waiting is not None:
+            yield replace(waiting, sure=appends or not sealed)
+        waiting = part
+    if waiting is not None:
+        yield replace(waiting, sure=appends and sealed)
 
 
 def _parts(head: Head, data: File, index: File, index_name: str, lying: Lying, running: Any) -> Iterator[Part]:

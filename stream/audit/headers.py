@@ -61,9 +61,9 @@ def newest(survey_files: Mapping[str, Survey], name: str) -> Survey:
 def surveys_of(lying: Lying, survey_files: Mapping[str, Survey], other: bool) -> Surveys:
     """The surveys of all segments; raises as `Surveys.file`."""
     found = sorted(lying.segments.values(), key=lambda found: found.head.survey)
-    surveys = Surveys({f.head.survey: part.note.survey for f in found for part in f.parts[:1]}, survey_files, other)
+    surveys = Surveys({f.head.survey: f.gist.survey for f in found if f.gist.batches}, survey_files, other)
     for each in found:
-        for digest in {part.note.survey_digest or each.head.survey_digest for part in each.parts}:
+        for digest in {digest or each.head.survey_digest for digest in each.gist.survey_digests}:
             surveys.file(each.head.survey, digest)
     return surveys
 
@@ -72,8 +72,8 @@ def survey_rows(lying: Lying, surveys: Surveys) -> list[Row]:
     """Rows of ``surveys``, each with the digest of the file that was used last."""
     last: dict[str, tuple[float, str]] = {}
     for found in lying.segments.values():
-        for part in found.parts[-1:]:
-            told = (part.note.at, part.note.survey_digest or found.head.survey_digest)
+        if found.gist.batches:
+            told = (found.gist.at, found.gist.survey_digest or found.head.survey_digest)
             last[found.head.survey] = max(told, last.get(found.head.survey, told))
     return [
         {"survey": number, "name": name, "digest": surveys.file(name, last[name][1]).digest}
@@ -87,8 +87,7 @@ def stream_rows(lying: Lying) -> list[Row]:
     for found in lying.segments.values():
         if found.head.topic is not None:
             known[found.head.stream] = Stream(*found.head.topic)
-        for part in found.parts:
-            known |= part.note.streams
+        known |= found.gist.streams
     return [
         {"stream": number, "cluster": one.cluster, "topic": one.topic, "topicId": one.topic_id}
         for number, one in sorted(known.items())
@@ -137,8 +136,8 @@ def _row(found: FoundSegment, survey: int) -> Row:
         "kind": head.kind,
         "fingerprint": head.fingerprint,
         "schemaId": head.schema_id,
-        "owner": found.owner,
-        "heartbeat": found.parts[-1].note.at,
+        "owner": found.gist.owner,
+        "heartbeat": found.gist.at,
         "copyOf": None,
     }
 

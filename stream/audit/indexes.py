@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,10 +100,11 @@ def _open(file: File, length: int) -> Iterator[tuple[Any, Note]]:
 
 def _sealed(file: File, length: int) -> Iterator[tuple[Any, Note]]:
     parquet = pq.ParquetFile(pa.PythonFile(Published(file, length), mode="r"), page_checksum_verification=True)
-    commits = json.loads(parquet.metadata.metadata[b"skyburst.commits"])
+    commits = deque(json.loads(parquet.metadata.metadata[b"skyburst.commits"]))
     waiting = parquet.schema_arrow.empty_table()
     groups = iter(range(parquet.num_row_groups))
-    for commit in commits:
+    while commits:
+        commit = commits.popleft()  # What was read is let go of: a rebuild has many indexes open.
         count = int(commit["rows"])
         while waiting.num_rows < count:
             group = next(groups, None)

@@ -145,10 +145,10 @@ class Rebuild:
                 await check(connection)
                 await _empty(connection)
                 limit = await statement_limit(connection)
-        lying = look(self.files, self.store.appends)
-        self.say(f"{len(lying.segments)} segments read")
-        surveys = surveys_of(lying, self.survey_files, self.word.other_survey)
         with Catalogue() as catalogue:
+            lying = look(self.files, self.store.appends, catalogue)
+            self.say(f"{len(lying.segments)} segments read")
+            surveys = surveys_of(lying, self.survey_files, self.word.other_survey)
             torn, gaps, ends = self._order(catalogue, lying)
             begins = tuple(catalogue.untold())
             for (stream, partition), low in begins:
@@ -186,10 +186,6 @@ class Rebuild:
 
     def _order(self, catalogue: Catalogue, lying: Lying) -> tuple[int, tuple[Gap, ...], dict[Place, int]]:
         """Plan what is taken; gives how many commits are torn, where it stops, and where each partition ends."""
-        for found in lying.segments.values():
-            catalogue.add(found.parts)
-            for part in found.parts:
-                catalogue.retire(part.note)
         torn = catalogue.settle(lying.retired)
         catalogue.drop_unsure()
         order = Order(catalogue, self.word.accepted)

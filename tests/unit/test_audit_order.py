@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.audit.catalogue import Catalogue, Part
+from stream.audit.files import Unreadable
 from stream.audit.notes import Note, shared_note
 from stream.audit.order import Gap, Order, Take
 
@@ -131,7 +132,6 @@ def test_a_range_is_clipped_to_what_is_not_covered(catalogue: Catalogue) -> None
 def test_retired_ranges_are_passed_over_where_nothing_has_their_packets(catalogue: Catalogue) -> None:
     retirement = note(9, [], retired=[[1, 0, 0, 20]])
     catalogue.add([part(retirement), part(note(3, [(0, 20, 30)])), part(note(2, [(0, 10, 20)]))])
-    catalogue.retire(retirement)
     steps, gaps = taken(catalogue)
     assert gaps == []
     assert [step[1] for step in steps] == [[(0, 0, 20)], [(0, 20, 30)]]  # type: ignore[index]
@@ -186,3 +186,28 @@ def test_a_partition_that_begins_behind_0_with_no_word_of_it_is_named(catalogue:
     catalogue.add([part(note(1, [(0, 0, 10), (1, 40, 50)])), part(note(2, [(2, 7, 9)], begins=[[1, 2, 7]]))])
     taken(catalogue)
     assert catalogue.untold() == [((1, 1), 40)]
+
+
+def test_what_a_commit_says_is_taken_from_the_first_lot_though_better_files_were_found_later(
+    catalogue: Catalogue,
+) -> None:
+    """A batch that was done again with another segment: its parts do not all say the same."""
+    lots = [
+        catalogue.add([part(note(1, [(0, 0, 10)], parts=[(2, 0)], reason=f"lot {n}"), segment=segment)])
+        for n, segment in enumerate((1, 2, 1))
+    ]
+    catalogue.replace(lots[0], lots[2])
+    assert catalogue.settle(set()) == 0
+    assert catalogue.note(1).reason == "lot 2"
+    assert catalogue.parts(1) == [(1, 1), (2, 1)]
+
+
+def test_of_a_segment_that_cannot_be_read_to_its_end_nothing_stays(catalogue: Catalogue) -> None:
+    def failing() -> Iterator[Part]:
+        yield part(note(1, [(0, 0, 10)]))
+        raise Unreadable("byte 7")
+
+    with pytest.raises(Unreadable):
+        catalogue.add(failing())
+    assert taken(catalogue) == ([], [])
+    assert catalogue.places() == []

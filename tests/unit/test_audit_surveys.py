@@ -11,7 +11,7 @@ import pytest
 
 from stream.audit.blocks import Head
 from stream.audit.catalogue import Part
-from stream.audit.found import FoundSegment, Lying
+from stream.audit.found import FoundSegment, Gist, Lying
 from stream.audit.headers import newest, survey_rows, surveys_of
 from stream.audit.notes import shared_note
 from stream.cli.verify import survey_files
@@ -26,8 +26,9 @@ def lying(*digests: str) -> Lying:
     for number, digest in enumerate(digests, 1):
         told = {"commit": number, "ranges": [], "parts": [], "survey": 4, "at": float(number), "surveyDigest": digest}
         head = cast(Head, _Head("lsst", digest))
-        part = Part(shared_note(json.dumps(told)), number, 0, 0, 0, True, 0, 0)
-        segments[number] = FoundSegment(head, number, "", "", True, (part,), 0, 0, None)
+        gist = Gist()
+        list(gist.of([Part(shared_note(json.dumps(told)), number, 0, 0, 0, True, 0, 0)]))
+        segments[number] = FoundSegment(head, number, "", "", True, gist, number, 0, 0, None)
     return Lying(segments)
 
 
