@@ -248,8 +248,9 @@ class Catalogue:
         return bool(sure), int(aside)
 
     def take(self, commit: int) -> None:
-        """Take a commit."""
+        """Take a commit: what it covers is asked for no more, and would be passed over again at each later step."""
         self._base.execute("UPDATE state SET taken = 1 WHERE commitId = ?", (commit,))
+        self._base.execute("DELETE FROM span WHERE commitId = ?", (commit,))
 
     def is_taken(self, commit: int) -> bool:
         """Whether it is."""

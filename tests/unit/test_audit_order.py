@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -211,3 +212,18 @@ def test_of_a_segment_that_cannot_be_read_to_its_end_nothing_stays(catalogue: Ca
         catalogue.add(failing())
     assert taken(catalogue) == ([], [])
     assert catalogue.places() == []
+
+
+def test_the_work_for_a_commit_does_not_grow_with_how_many_were_taken_before() -> None:
+    """Counted in instructions of SQLite, a hundred at a time."""
+    work = {}
+    for count in (100, 800):
+        with Catalogue() as catalogue:
+            told = (note(n, [(0, 10 * n, 10 * n + 10), (1, 10 * n, 10 * n + 10)]) for n in range(1, count + 1))
+            catalogue.add(part(each) for each in told)
+            catalogue.settle(set())
+            steps = itertools.count()
+            catalogue._base.set_progress_handler(lambda steps=steps: next(steps) < 0, 100)
+            assert sum(1 for _ in Order(catalogue).walk()) == count
+            work[count] = next(steps) / count
+    assert work[800] < 1.5 * work[100], work
