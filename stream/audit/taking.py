@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.alert import Level1Column, RecordId
+from stream.audit.blocks import Head
 from stream.audit.catalogue import Catalogue
 from stream.audit.files import Files
 from stream.audit.headers import Surveys
@@ -28,6 +29,7 @@ from stream.sky import Layout
 from stream.tables.model import table
 
 _OPEN = 24
+"""Segments of which a reader, and of which a decoder, is kept: those that were asked for last."""
 _Part = tuple[Batch, list[dict[str, Any]]]
 
 
@@ -65,7 +67,7 @@ class Taking:
     alerts: int = 0
     aside: int = 0
     _readers: OrderedDict[int, Messages] = field(default_factory=OrderedDict)
-    _makers: dict[int, Maker] = field(default_factory=dict)
+    _makers: OrderedDict[int, Maker] = field(default_factory=OrderedDict)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -134,6 +136,16 @@ class Taking:
         self._readers[segment] = reader
         return reader
 
+    def _maker(self, head: Head) -> Maker:
+        maker = self._makers.pop(head.number, None)
+        if maker is None:
+            survey = self.surveys.file(head.survey, head.survey_digest)
+            maker = Maker.of(head, survey, self.surveys.numbers[survey.name], self.layout)
+            while len(self._makers) >= _OPEN:
+                self._makers.popitem(last=False)
+        self._makers[head.number] = maker
+        return maker
+
     def _survey(self, parts: Sequence[_Part]) -> int:
         return self.surveys.numbers[parts[0][0].head.survey] if parts else 0
 
@@ -149,11 +161,7 @@ class Taking:
         for batch, mine in parts:
             if batch.head.kind == "quarantine" or not mine:
                 continue
-            if batch.head.number not in self._makers:
-                survey = self.surveys.file(batch.head.survey, batch.head.survey_digest)
-                number = self.surveys.numbers[survey.name]
-                self._makers[batch.head.number] = Maker.of(batch.head, survey, number, self.layout)
-            pieces.append(self._makers[batch.head.number].columns(batch, mine))
+            pieces.append(self._maker(batch.head).columns(batch, mine))
             listed += mine
         if not pieces:
             return None

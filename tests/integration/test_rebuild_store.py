@@ -18,6 +18,7 @@ from doubles.ingest_run import IngestRun, sent
 from doubles.nursery import Nursery
 
 from stream.alertdb.store import open_store
+from stream.audit import taking
 from stream.audit.files import open_files
 from stream.audit.order import Gap
 from stream.audit.rebuild import Rebuild, Rebuilt, Word
@@ -130,6 +131,23 @@ async def test_rebuild_names_each_segment_as_it_was_but_for_open_ones_which_are_
     assert sum(row["state"] == "open" for row in before.values()) == 2
     for path, content in files.items():
         assert (folder / path).read_bytes() == content, "no file of the old store is changed"
+
+
+async def test_rebuild_keeps_readers_and_decoders_of_no_more_segments_than_it_may(
+    old: History, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, take = [], taking.Taking.take
+
+    async def counted(self: taking.Taking, *of: Any) -> bool:
+        done = await take(self, *of)
+        held.append((len(self._readers), len(self._makers)))
+        return done
+
+    monkeypatch.setattr(taking, "_OPEN", 1)
+    monkeypatch.setattr(taking.Taking, "take", counted)
+    await rebuild(f"sqlite:///{tmp_path}/new.sqlite", folder)
+    assert set(held) <= {(1, 0), (1, 1)}, "a segment of quarantine has no decoder"
+    assert all_rows(f"sqlite:///{tmp_path}/new.sqlite")["level1"] == old.tables["level1"]
 
 
 async def test_verify_is_green_on_what_was_rebuilt(old: History, new: str, folder: Path) -> None:
