@@ -58,10 +58,14 @@ News = Polled | Assigned | Unassigned | Flush | Troubled
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """Records of one commit-to-be, and for each partition the offsets [start, end) that they stand for."""
+    """Records of one commit-to-be, and for each partition the offsets [start, end) that they stand for.
+
+    `full` tells that it closed on bytes: more came meanwhile than was committed, so that its blocks are made in haste.
+    """
 
     generation: int
     records: tuple[Records, ...]
     bounds: Mapping[Partition, tuple[int, int]]
     nbytes: int
     at: float = field(default=0.0)
+    full: bool = False

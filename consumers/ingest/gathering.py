@@ -83,7 +83,7 @@ class Gathering:
         if not self._ends:
             return None
         bounds = {part: (self._next[part], end) for part, end in self._ends.items()}
-        batch = RawBatch(self.generation, tuple(self._records), bounds, self._nbytes, self._since or 0.0)
+        batch = RawBatch(self.generation, tuple(self._records), bounds, self._nbytes, self._since or 0.0, self.full)
         self._next.update(self._ends)
         self._clear()
         return batch

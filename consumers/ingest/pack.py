@@ -48,9 +48,9 @@ class Share:
     level1: Mapping[str, Level1Column]
     aside: Aside | None = None
 
-    def start(self, pool: Executor) -> list[Future[Block]]:
+    def start(self, pool: Executor, *, hurried: bool = False) -> list[Future[Block]]:
         """Hand the blocks to the compressing threads."""
-        return [pool.submit(self.plan.compress, k) for k in range(len(self.plan))]
+        return [pool.submit(self.plan.compress, k, hurried=hurried) for k in range(len(self.plan))]
 
     def finish(self, flat: Flat, blocks: list[Block]) -> SegmentWork:
         """The segment's work, once its blocks are compressed."""

@@ -56,9 +56,9 @@ _REAL_LENGTHS = stream.commit.committer.publish_lengths
 def _slow(seconds: float) -> Callable[[BlockPlan, int], Block]:
     real = BlockPlan.compress
 
-    def compress(plan: BlockPlan, index: int) -> Block:
+    def compress(plan: BlockPlan, index: int, *, hurried: bool = False) -> Block:
         time.sleep(seconds)
-        return real(plan, index)
+        return real(plan, index, hurried=hurried)
 
     return compress
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128
 
 from stream.alert import Stream
-from stream.alertdb.blocks import MOST_BLOCK_BYTES, OWN_BLOCK_BYTES, BlockPlan, Datums, block_length, plan_blocks
+from stream.alertdb.blocks import MOST_BLOCK_BYTES, OWN_BLOCK_BYTES, Block, BlockPlan, Datums, block_length, plan_blocks
 from stream.alertdb.container import SYNC_BYTES, read_varint
 from stream.alertdb.quarantine import Quarantined, quarantined, read_quarantined
 
@@ -109,7 +109,11 @@ def test_one_large_datum_is_a_block_of_its_own() -> None:
 
 def hold(plan: BlockPlan, datums: list[bytes], packets: list[bytes]) -> None:
     """Hold a plan's blocks and places against the datums that went in, and their digests against the packets."""
-    blocks = [plan.compress(index) for index in range(len(plan))]
+    for hurried in (False, True):
+        _hold(plan, [plan.compress(index, hurried=hurried) for index in range(len(plan))], datums, packets)
+
+
+def _hold(plan: BlockPlan, blocks: list[Block], datums: list[bytes], packets: list[bytes]) -> None:
     placed = plan.place(blocks)
     starts = np.cumsum([0] + [block_length(block) for block in blocks])
     plain = {
