@@ -64,6 +64,9 @@ INFLIGHT_LIMIT = _gauge("inflight_limit_bytes", "Bytes in flight beyond which po
 OLDEST_UNFLUSHED = _gauge("oldest_unflushed_age_seconds", "Age of the oldest message polled and not yet committed.")
 BATCH_RECORDS = _histogram("batch_records", "Messages in a batch.", RECORDS)
 BATCH_BYTES = _histogram("batch_bytes", "Bytes in a batch.", BYTES)
+BATCHES_HURRIED = _counter(
+    "batches_hurried_total", "Batches compressed in a hurry, for more room, since more comes than is committed."
+)
 FLUSH_DURATION = _histogram(
     "flush_duration_seconds",
     "Seconds that a batch spent in a stage: check, place, compress, append, rows, sync, publish.",

@@ -60,7 +60,7 @@ News = Polled | Assigned | Unassigned | Flush | Troubled
 class RawBatch:
     """Records of one commit-to-be, and for each partition the offsets [start, end) that they stand for.
 
-    `full` tells that it closed on bytes: more came meanwhile than was committed, so that its blocks are made in haste.
+    `hurried` tells that more came meanwhile than was committed, so that its blocks are made in a hurry.
     """
 
     generation: int
@@ -68,4 +68,4 @@ class RawBatch:
     bounds: Mapping[Partition, tuple[int, int]]
     nbytes: int
     at: float = field(default=0.0)
-    full: bool = False
+    hurried: bool = False

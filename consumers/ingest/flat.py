@@ -86,7 +86,7 @@ def shorten(raw: RawBatch, ends: Mapping[tuple[str, int], int]) -> RawBatch:
         records.append(one.take(np.flatnonzero(one.offset < end)))
     bounds = {part: (start, ends.get(part, end)) for part, (start, end) in raw.bounds.items()}
     kept = {part: bound for part, bound in bounds.items() if bound[1] > bound[0]}
-    return RawBatch(raw.generation, tuple(records), kept, raw.nbytes, raw.at, raw.full)
+    return RawBatch(raw.generation, tuple(records), kept, raw.nbytes, raw.at, raw.hurried)
 
 
 def _count(places: NDArray[np.int64], place: tuple[int, int]) -> int:

@@ -15,6 +15,7 @@ from consumers.ingest.inbox import Inbox
 from consumers.ingest.outcome import Outcome
 from consumers.ingest.prepare import Prepared, Preparer
 from consumers.ingest.window import Window
+from stream import metrics
 from stream.clock import Clock
 from stream.commit.bare import bare_work
 from stream.commit.batch import Batch, Committed
@@ -112,8 +113,10 @@ class Pipeline:
                 await self.outcome.troubled(news.troubles)
 
     async def _close(self) -> None:
-        batch = self.gathering.close()
+        # One is committed while another is made ready: that is no backlog yet.
+        batch = self.gathering.close(behind=len(self._polled_at) >= AHEAD)
         if batch is not None:
+            metrics.BATCHES_HURRIED.add(batch.hurried)
             self._polled_at.append(batch.at)
             await self._raw.put(batch)
 

@@ -97,7 +97,7 @@ class Preparer:
             return short
         placed_at = time.perf_counter()
         planned = self._plan(checked, flat, refused)
-        blocks = [(share, share.start(self.pool, hurried=raw.full)) for share in planned]
+        blocks = [(share, share.start(self.pool, hurried=raw.hurried)) for share in planned]
         seconds = {"check": placed_at - started, "place": time.perf_counter() - placed_at}
         return Prepared(raw.generation, raw.nbytes, raw.at, flat, blocks, {}, tuple(refused.values()), seconds)
 

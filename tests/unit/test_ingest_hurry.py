@@ -31,11 +31,11 @@ def made(count: int, size: str) -> list[bytes]:
     return [alert.value for alert in visit.alerts]
 
 
-def raw(values: list[bytes], *, full: bool) -> RawBatch:
+def raw(values: list[bytes], *, hurried: bool) -> RawBatch:
     n = len(values)
     stamps = np.full(n, 1_772_800_000_000)
     records = Records("alerts", np.zeros(n, np.int32), np.arange(n), stamps, [*values], [None] * n, [()] * n)
-    return RawBatch(0, (records,), {PLACE: (0, n)}, sum(map(len, values)), full=full)
+    return RawBatch(0, (records,), {PLACE: (0, n)}, sum(map(len, values)), hurried=hurried)
 
 
 def blocks(plan: BlockPlan, *, hurried: bool) -> list[Block]:
@@ -71,29 +71,29 @@ def test_real_packets_take_no_more_room_than_at_level_1_and_in_a_hurry_a_third_m
     hold_the_room([path.read_bytes() for path in sorted((shared_data / "lsst").glob("*.wire"))])
 
 
-@pytest.mark.parametrize("full", [False, True])
-def test_the_blocks_of_a_full_batch_are_compressed_in_a_hurry(full: bool) -> None:
+@pytest.mark.parametrize("hurried", [False, True])
+def test_the_blocks_of_a_hurried_batch_are_compressed_in_a_hurry(hurried: bool) -> None:
     values, survey = made(30, "62k"), load_survey("lsst")
     with ThreadPoolExecutor(1) as pool:
         preparer = Preparer(
             Decoder(open_schemas(None), survey.paths), Placer(survey, 1, Layout()), pool, {"alerts": 1}, {1: STREAM}
         )
-        ((share, waiting),) = preparer.prepare(raw(values, full=full)).shares
+        ((share, waiting),) = preparer.prepare(raw(values, hurried=hurried)).shares
         payloads = [block.result().payload for block in waiting]
-    assert payloads == [block.payload for block in blocks(share.plan, hurried=full)]
-    assert payloads != [block.payload for block in blocks(share.plan, hurried=not full)]
+    assert payloads == [block.payload for block in blocks(share.plan, hurried=hurried)]
+    assert payloads != [block.payload for block in blocks(share.plan, hurried=not hurried)]
 
 
-def test_a_batch_is_full_that_closes_on_bytes_and_not_one_that_closes_on_age_or_a_part_of_it() -> None:
+def test_a_batch_is_hurried_that_closes_on_bytes_or_behind_others_and_not_one_that_closes_on_age_alone() -> None:
     gathering = Gathering(100, 0.5)
     gathering.assign(Assigned(0, {PLACE: 0}))
     closed = []
-    for end, nbytes in ((1, 99), (2, 100)):
+    for end, (nbytes, behind) in enumerate(((99, False), (100, False), (99, True)), 1):
         assert gathering.add(Polled(0, (), {PLACE: end}, nbytes, 1.0))
-        closed.append(gathering.close())
-    assert [batch is not None and batch.full for batch in closed] == [False, True]
+        closed.append(gathering.close(behind=behind))
+    assert [batch is not None and batch.hurried for batch in closed] == [False, True, True]
 
 
-def test_what_is_left_of_a_full_batch_is_full() -> None:
-    batch = raw([b"x"] * 4, full=True)
-    assert shorten(batch, {PLACE: 2}).full
+def test_what_is_left_of_a_hurried_batch_is_hurried() -> None:
+    batch = raw([b"x"] * 4, hurried=True)
+    assert shorten(batch, {PLACE: 2}).hurried
