@@ -65,7 +65,7 @@ OLDEST_UNFLUSHED = _gauge("oldest_unflushed_age_seconds", "Age of the oldest mes
 BATCH_RECORDS = _histogram("batch_records", "Messages in a batch.", RECORDS)
 BATCH_BYTES = _histogram("batch_bytes", "Bytes in a batch.", BYTES)
 BATCHES_HURRIED = _counter(
-    "batches_hurried_total", "Batches compressed in a hurry, for more room, since more comes than is committed."
+    "batches_hurried_total", "Batches compressed in a hurry, for more room, since the daemon was behind."
 )
 FLUSH_DURATION = _histogram(
     "flush_duration_seconds",

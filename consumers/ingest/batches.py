@@ -60,7 +60,7 @@ News = Polled | Assigned | Unassigned | Flush | Troubled
 class RawBatch:
     """Records of one commit-to-be, and for each partition the offsets [start, end) that they stand for.
 
-    `hurried` tells that more came meanwhile than was committed, so that its blocks are made in a hurry.
+    `hurried` tells that the daemon is behind, so that its blocks are made in a hurry.
     """
 
     generation: int
@@ -69,3 +69,8 @@ class RawBatch:
     nbytes: int
     at: float = field(default=0.0)
     hurried: bool = False
+
+    def age_s(self, now: float) -> float:
+        """Seconds from Kafka's oldest timestamp in it to `now` (seconds since 1970 UTC); 0 where there is none."""
+        written = [int(known.min()) for one in self.records if len(known := one.timestamp[one.timestamp >= 0])]
+        return max(0.0, now - min(written) / 1000) if written else 0.0

@@ -78,17 +78,12 @@ class Gathering:
             return 0.0
         return max(0.0, self._since + self._most_age_s - now)
 
-    def close(self, *, behind: bool = False) -> RawBatch | None:
-        """The open batch, closed; None where nothing is open.
-
-        What comes of it is made in a hurry where it closes on bytes, or where `behind` says so.
-        """
+    def close(self) -> RawBatch | None:
+        """The open batch, closed; None where nothing is open."""
         if not self._ends:
             return None
         bounds = {part: (self._next[part], end) for part, end in self._ends.items()}
-        batch = RawBatch(
-            self.generation, tuple(self._records), bounds, self._nbytes, self._since or 0.0, behind or self.full
-        )
+        batch = RawBatch(self.generation, tuple(self._records), bounds, self._nbytes, self._since or 0.0)
         self._next.update(self._ends)
         self._clear()
         return batch

@@ -26,6 +26,9 @@ from stream.log import Log
 AHEAD = 2
 """Batches between the stages; while so many wait, an open batch grows instead of closing on age."""
 
+LATE_S = 10.0
+"""Seconds after which a message counts as late: a burst is taken in less, and the world allows a minute."""
+
 _log = Log("consumers.ingest.pipeline")
 
 
@@ -114,9 +117,12 @@ class Pipeline:
 
     async def _close(self) -> None:
         # One is committed while another is made ready: that is no backlog yet.
-        batch = self.gathering.close(behind=len(self._polled_at) >= AHEAD)
+        more = self.gathering.full or len(self._polled_at) >= AHEAD
+        batch = self.gathering.close()
         if batch is not None:
-            metrics.BATCHES_HURRIED.add(batch.hurried)
+            if more and batch.age_s(self.clock.now()) >= LATE_S:
+                batch = replace(batch, hurried=True)
+                metrics.BATCHES_HURRIED.add(1)
             self._polled_at.append(batch.at)
             await self._raw.put(batch)
 

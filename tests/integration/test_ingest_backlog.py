@@ -1,17 +1,21 @@
-"""A daemon that keeps up compresses thoroughly; one that is behind hurries, and its metric says so."""
+"""What is late and comes faster than it is committed is compressed in a hurry; what keeps up, and a burst, is not."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from doubles.ingest_live import living, rows, until
-from doubles.ingest_run import IngestRun, sent, spread
+from doubles.ingest_run import IngestRun, Sent, sent, spread
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.ingest.batches import RawBatch
-from consumers.ingest.gathering import Gathering
+from consumers.ingest.pipeline import LATE_S
+from consumers.ingest.prepare import Prepared, Preparer
 from stream import metrics
 from stream.local import LocalKafka
 
@@ -20,57 +24,63 @@ LARGE = 256 * 1024
 
 
 @pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> list[RawBatch]:
-    """The batches that the daemon of this test has closed."""
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[RawBatch]:
+    """The batches with messages that the daemon of this test has closed and begun to prepare."""
     kept: list[RawBatch] = []
-    real = Gathering.close
+    real = Preparer.prepare
 
-    def close(self: Gathering, *, behind: bool = False) -> RawBatch | None:
-        batch = real(self, behind=behind)
-        if batch is not None:
-            kept.append(batch)
-        return batch
+    def prepare(self: Preparer, raw: RawBatch) -> Prepared:
+        kept.extend([raw] if raw.records else [])
+        return real(self, raw)
 
-    monkeypatch.setattr(Gathering, "close", close)
+    monkeypatch.setattr(Preparer, "prepare", prepare)
     return kept
 
 
-async def all_there(level1_url: str, count: int) -> bool:
-    (found,) = await rows(level1_url, "SELECT COUNT(*) AS n FROM level1")
-    return int(found.n) == count
+@pytest.fixture
+async def run(kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path) -> IngestRun:
+    kafka.create_topic(topic, 1)
+    made = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await made.migrate()
+    return made
 
 
-async def test_a_backlog_is_taken_in_a_hurry_and_what_comes_after_it_is_not(
-    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path, closed: list[RawBatch]
+def aged(messages: Iterable[Sent], seconds: float) -> list[Sent]:
+    """The same, written so many seconds ago."""
+    at = int((time.time() - seconds) * 1000)
+    return [replace(message, timestamp_ms=at) for message in messages]
+
+
+async def committed(run: IngestRun, count: int) -> None:
+    async def all_there() -> bool:
+        (found,) = await rows(run.level1, "SELECT COUNT(*) AS n FROM level1")
+        return int(found.n) == count
+
+    await until(all_there, f"{count} rows")
+
+
+@pytest.mark.parametrize(("late", "hurried"), [(LATE_S + 60, True), (0.0, False)], ids=["backlog", "burst"])
+async def test_full_batches_hurry_where_they_are_late_and_what_keeps_up_does_not(
+    run: IngestRun, prepared: list[RawBatch], late: float, hurried: bool
 ) -> None:
-    kafka.create_topic(topic, 2)
-    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
-    await run.migrate()
-    backlog = 12
-    run.send(spread([sent(k, stamp=bytes([k]) * LARGE) for k in range(1, backlog + 1)], 2))
+    many = 12
+    run.send(aged(spread([sent(k, stamp=bytes([k]) * LARGE) for k in range(1, many + 1)], 1), late))
     before = metrics.BATCHES_HURRIED.value()
     async with living(run, batch_bytes=MIB, inflight_bytes=16 * MIB) as live:
-        await until(lambda: all_there(level1_url, backlog), "the backlog")
-        hurried = sum(batch.hurried for batch in closed)
-        assert hurried and metrics.BATCHES_HURRIED.value() == before + hurried
-        caught_up = len(closed)
-        run.send([sent(100)])
-        await until(lambda: all_there(level1_url, backlog + 1), "the last packet")
-        assert [batch.hurried for batch in closed[caught_up:]] == [False]
+        await committed(run, many)
+        full = [batch.hurried for batch in prepared if batch.nbytes >= MIB]
+        assert full and set(full) == {hurried}
+        assert metrics.BATCHES_HURRIED.value() - before == sum(batch.hurried for batch in prepared)
+        caught_up = len(prepared)
+        run.send(aged([sent(100)], late))
+        await committed(run, many + 1)
+        assert [batch.hurried for batch in prepared[caught_up:]] == [False]
     assert live.code == 0
 
 
-async def test_a_batch_hurries_behind_two_that_are_not_committed(
-    kafka: LocalKafka,
-    topic: str,
-    level1_url: str,
-    tmp_path: Path,
-    closed: list[RawBatch],
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_late_batch_hurries_behind_two_that_are_not_committed(
+    run: IngestRun, prepared: list[RawBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kafka.create_topic(topic, 1)
-    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
-    await run.migrate()
     go_on = asyncio.Event()
     real = AsyncConnection.commit
 
@@ -82,9 +92,9 @@ async def test_a_batch_hurries_behind_two_that_are_not_committed(
     monkeypatch.setattr(AsyncConnection, "commit", stall)
     async with living(run) as live:
         for k in (1, 2, 3):
-            run.send([sent(k)])
-            await until(lambda: sum(len(one) for batch in closed for one in batch.records) == k, f"batch {k}")  # noqa: B023
-        assert [batch.hurried for batch in closed if batch.records] == [False, False, True]
+            run.send(aged([sent(k)], LATE_S + 60))
+            await until(lambda k=k: len(prepared) == k, f"batch {k}")
+        assert [batch.hurried for batch in prepared] == [False, False, True]
         go_on.set()
-        await until(lambda: all_there(level1_url, 3), "all packets")
+        await committed(run, 3)
     assert live.code == 0

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from consumers.ingest.batches import Assigned, Polled, RawBatch
+from consumers.ingest.batches import RawBatch
 from consumers.ingest.flat import shorten
-from consumers.ingest.gathering import Gathering
 from consumers.ingest.place import Placer
 from consumers.ingest.prepare import Preparer
 from producers.sources.synthetic import SyntheticVisits
@@ -84,14 +83,12 @@ def test_the_blocks_of_a_hurried_batch_are_compressed_in_a_hurry(hurried: bool) 
     assert payloads != [block.payload for block in blocks(share.plan, hurried=not hurried)]
 
 
-def test_a_batch_is_hurried_that_closes_on_bytes_or_behind_others_and_not_one_that_closes_on_age_alone() -> None:
-    gathering = Gathering(100, 0.5)
-    gathering.assign(Assigned(0, {PLACE: 0}))
-    closed = []
-    for end, (nbytes, behind) in enumerate(((99, False), (100, False), (99, True)), 1):
-        assert gathering.add(Polled(0, (), {PLACE: end}, nbytes, 1.0))
-        closed.append(gathering.close(behind=behind))
-    assert [batch is not None and batch.hurried for batch in closed] == [False, True, True]
+def test_the_age_of_a_batch_is_that_of_the_oldest_message_that_has_a_timestamp() -> None:
+    batch = raw([b"x"] * 3, hurried=False)
+    batch.records[0].timestamp[:] = (-1, 1_000_000, 2_000_000)
+    assert (batch.age_s(1007.5), batch.age_s(999.0)) == (7.5, 0.0)
+    batch.records[0].timestamp[:] = -1
+    assert batch.age_s(1e9) == 0.0
 
 
 def test_what_is_left_of_a_hurried_batch_is_hurried() -> None:
