@@ -1,4 +1,4 @@
-"""How much a batch is compressed: thoroughly while the daemon keeps up, in a hurry once batches are full."""
+"""How much a batch is compressed: as usual while the daemon keeps up, in a hurry once it is behind."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def hold_the_room(values: list[bytes]) -> None:
     least = sum(
         len(level1.compress(whole[at : at + MOST_BLOCK_BYTES])) for at in range(0, len(whole), MOST_BLOCK_BYTES)
     )
-    thorough, hurried = (sum(len(block.payload) for block in blocks(plan, hurried=hurry)) for hurry in (False, True))
-    assert 0.9 * least < thorough < 1.01 * least, (thorough, least)
-    assert 1.1 * least < hurried < 1.4 * least, (hurried, least)
+    usual, hurried = (sum(len(block.payload) for block in blocks(plan, hurried=hurry)) for hurry in (False, True))
+    assert 0.95 * least < usual < 1.1 * least, (usual, least)
+    assert 1.1 * least < hurried < 1.35 * least, (hurried, least)
 
 
 @pytest.mark.parametrize("size", ["62k", "265k"])
-def test_made_packets_take_no_more_room_than_at_level_1_and_in_a_hurry_a_third_more(size: str) -> None:
+def test_made_packets_take_hardly_more_room_than_at_level_1_and_in_a_hurry_a_third_more(size: str) -> None:
     hold_the_room(made(40, size))
 
 
-def test_real_packets_take_no_more_room_than_at_level_1_and_in_a_hurry_a_third_more(shared_data: Path) -> None:
+def test_real_packets_take_hardly_more_room_than_at_level_1_and_in_a_hurry_a_third_more(shared_data: Path) -> None:
     hold_the_room([path.read_bytes() for path in sorted((shared_data / "lsst").glob("*.wire"))])
 
 
