@@ -176,12 +176,23 @@ class Receipts:
             raise Wrong("output", text, "name another folder with --state") from error
 
     def save(self, receipt: Receipt, failed: Iterable[Unacknowledged] = ()) -> None:
-        """Write the run's files, whole or not at all."""
+        """Write the run's files, whole or not at all.
+
+        Raises
+        ------
+        stream.errors.Wrong
+            ``output``: it cannot be noted, e.g. since the disk is full. What was noted before stays.
+        """
         self.open()
         lines = "".join(json.dumps(asdict(each)) + "\n" for each in failed)
-        if lines or self._list(receipt.run).exists():
-            _replace(self._list(receipt.run), lines)
-        _replace(self._file(receipt.run), json.dumps(asdict(receipt), indent=1) + "\n")
+        try:
+            if lines or self._list(receipt.run).exists():
+                _replace(self._list(receipt.run), lines)
+            _replace(self._file(receipt.run), json.dumps(asdict(receipt), indent=1) + "\n")
+        except OSError as error:
+            text = f"run {receipt.run} cannot be noted in {self.folder}: {error.strerror or error}"
+            advice = "make room there and go on with --resume: what was acknowledged since the last note is sent again"
+            raise Wrong("output", text, advice) from error
 
     def find(self, sources: list[str], topic: str, run: str | None = None) -> Receipt:
         """The run called `run`, or the last one of these sources to this topic.

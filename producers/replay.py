@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from producers.acknowledged import Acknowledged
@@ -132,7 +132,10 @@ class Replay:
             ended_by = error
         self._finish()
         outcome = Outcome(self._tally, self._failed, ended_by)
-        self._save(outcome)
+        try:
+            self._save(outcome)
+        except SkyburstError as error:
+            outcome = replace(outcome, ended_by=ended_by or error)
         self._watch.done(self._tally)
         return outcome
 

@@ -195,9 +195,8 @@ def _report(outcome: Outcome, plan: Plan, receipts: Receipts, as_json: bool) -> 
     show_fields(fields, as_json=as_json)
     if outcome.complete:
         return 0
-    click.echo(
-        f"skyburst: not all is acknowledged; {receipts.folder} has the list, `--resume` sends the rest", err=True
-    )
+    if not (isinstance(outcome.ended_by, Wrong) and outcome.ended_by.code == "output"):
+        _say(f"not all is acknowledged; {receipts.folder} has the list, `--resume` sends the rest")
     if outcome.ended_by is not None:
         raise outcome.ended_by
     return 1

@@ -118,12 +118,19 @@ class Places:
 
     def _begins(self, source: Source, parts: Sequence[Partition]) -> dict[Partition, int]:
         """Where partitions begin that the ledger has not had, as far as their brokers say so in time."""
-        if isinstance(self.start, int):
-            return dict.fromkeys(parts, self.start)
         told, missed = self._silent.ask(source, parts, Deadline.after(self.clock, PLACES_S))
         for part, error in missed.items():
             _log.warning("place_waits", error=error, topic=part[0], partition=part[1])
+        if isinstance(self.start, int):
+            return {part: self.start for part, (_, high) in told.items() if not self._beyond(part, self.start, high)}
         return {part: high if self.start == "latest" else low for part, (low, high) in told.items()}
+
+    def _beyond(self, part: Partition, start: int, end: int) -> bool:
+        """Hold a partition that was to begin beyond its log: its next messages would be left out."""
+        if start > end:
+            text = f"it was to start at {start}, and the log ends at {end}: start at {end} or before"
+            self.holds.hold(part, "start_beyond_log", text, missing=(end, start), retry_s=RETRY_S)
+        return start > end
 
     async def _known(self, topics: Mapping[str, Stream], parts: Sequence[Partition]) -> dict[Partition, int]:
         while True:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from stream.audit.notepad import Notepad
 from stream.audit.notes import Note, shared_note
 from stream.audit.stored import Place
 from stream.commit.batch import fresh_number
@@ -70,26 +67,12 @@ class Span:
     high: int
 
 
-class Catalogue:
-    """A context manager; the file goes with it."""
+class Catalogue(Notepad):
+    """What the commits of all segments say, and which of them a rebuild takes."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="skyburst-rebuild-")
-        self._base = sqlite3.connect(Path(self._folder.name) / "catalogue", isolation_level=None)
-        for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
-            self._base.execute(f"PRAGMA {pragma}")
-        self._base.executescript(_TABLES)
-        self._base.execute("BEGIN")
+        super().__init__(_TABLES, "rebuild")
         self._lots = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
-        self._folder.cleanup()
 
     def add(self, parts: Iterable[Part]) -> int:
         """Take in a segment's batches, each as it comes; gives their lot, which stands behind those before it.
@@ -251,10 +234,6 @@ class Catalogue:
         """Take a commit: what it covers is asked for no more, and would be passed over again at each later step."""
         self._base.execute("UPDATE state SET taken = 1 WHERE commitId = ?", (commit,))
         self._base.execute("DELETE FROM span WHERE commitId = ?", (commit,))
-
-    def is_taken(self, commit: int) -> bool:
-        """Whether it is."""
-        return bool(self._base.execute("SELECT taken FROM state WHERE commitId = ?", (commit,)).fetchone()[0])
 
     def plan(self, commit: int | None, ranges: object) -> None:
         """Put a commit (None: an accepted gap) at the end of what will be taken, with its ranges as JSON has them."""

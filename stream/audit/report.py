@@ -85,6 +85,12 @@ class Report:
         """Whether every invariant that was judged holds."""
         return self.findings.sound
 
+    @property
+    def empty(self) -> bool:
+        """Whether a night was asked for of which nothing is stored, so that nothing was proven."""
+        named = ("open", "sealed", "moved", "retired", "level1", "quarantine")
+        return self.night is not None and not any(self.findings.counts[name] for name in named)
+
     def invariants(self) -> list[dict[str, object]]:
         """A row an invariant: number, words, verdict, and what was counted."""
         return [
@@ -104,6 +110,7 @@ class Report:
         return {
             "holds": self.sound,
             "night": self.night,
+            "empty": self.empty,
             "seconds": round(self.seconds, 3),
             "invariants": self.invariants(),
             "findings": self.listed(),

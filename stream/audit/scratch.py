@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from stream.audit.notepad import Notepad
 
 _TABLES = """
 CREATE TABLE note (commitId INTEGER PRIMARY KEY, body TEXT, segment INTEGER);
@@ -37,25 +35,11 @@ class Kept:
     timestamp: int
 
 
-class Scratch:
-    """A context manager; the file goes with it."""
+class Scratch(Notepad):
+    """What the segments and the database gave, until it is held against each other."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="skyburst-verify-")
-        self._base = sqlite3.connect(Path(self._folder.name) / "scratch", isolation_level=None)
-        for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
-            self._base.execute(f"PRAGMA {pragma}")
-        self._base.executescript(_TABLES)
-        self._base.execute("BEGIN")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
-        self._folder.cleanup()
+        super().__init__(_TABLES, "verify")
 
     def forget(self, segment: int) -> None:
         """Forget what a segment gave: it is read again from its new place."""

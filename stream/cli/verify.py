@@ -81,6 +81,8 @@ def survey_files(settings: Settings, more: tuple[Path, ...] = ()) -> dict[str, S
 
 
 def _print(report: Report) -> None:
+    if report.empty:
+        click.echo(f"nothing is stored of night {report.night}\n")
     show(report.invariants(), columns=("invariant", "says", "verdict", "counted"), as_json=False, title="invariants")
     if report.partitions:
         columns = ("stream", "topic", "partition", "by digests", "with the broker", "compared", "gone", "lag")

@@ -108,9 +108,10 @@ class RegistrySchemas:
         try:
             text = self._fetch(schema_id)
         except SchemaAway as away:
-            self._away = now, away
+            self._away = self._clock.monotonic(), away
             raise
         except SchemaUnknown as unknown:
+            now = self._clock.monotonic()
             self._failed = {key: value for key, value in self._failed.items() if now - value[0] < ASK_AGAIN}
             self._failed[schema_id] = now, unknown
             raise

@@ -176,6 +176,20 @@ def test_verify_holds_on_what_daemons_stored_and_counts_it(store: Store) -> None
 
 
 @ON_SQLITE
+def test_verify_says_of_a_night_that_nothing_is_stored_of_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    from stream.cli.verify import _print
+
+    report = store.verify(night=20200101)
+    assert report.sound and report.document()["empty"]
+    _print(report)
+    assert "nothing is stored of night 20200101" in capsys.readouterr().out
+    whole = store.verify()
+    assert not whole.document()["empty"]
+    _print(whole)
+    assert "nothing is stored" not in capsys.readouterr().out
+
+
+@ON_SQLITE
 def test_verify_of_one_night_judges_its_segments_alone(store: Store) -> None:
     night = store.segment("wire")["night"]
     report = store.verify(night=night)
@@ -183,7 +197,8 @@ def test_verify_of_one_night_judges_its_segments_alone(store: Store) -> None:
     kept = [row for row in store.rows["segments"] if row["state"] in ("open", "sealed")]
     assert report.findings.counts["segments"] == sum(row["night"] == night for row in kept) < len(kept)
     for each in {row["night"] for row in kept}:
-        assert store.verify(night=each).sound
+        told = store.verify(night=each)
+        assert told.sound and not told.empty
     other = next(row for row in kept if row["night"] != night)
     store.path(other["dataName"]).unlink()
     assert store.verify(night=night).sound

@@ -16,7 +16,7 @@ import pytest
 from stream.clock import ManualClock
 from stream.codec.lookup import SchemaAway, SchemaUnknown
 from stream.codec.lsst import LsstPackageSchemas
-from stream.codec.registry import ASK_AGAIN, RegistrySchemas
+from stream.codec.registry import ASK_AGAIN, TIMEOUT, RegistrySchemas
 from stream.codec.schema import WriterSchema
 from stream.codec.sources import FolderSchemas, open_schemas
 from stream.errors import Held, Poison, Transient, Wrong
@@ -145,6 +145,26 @@ def test_a_registry_that_is_down_is_away_and_not_asked_for_every_message(
     registry.status = 0
     registry.schemas[7] = {"schema": TEXT}
     assert schemas.get(7).id == 7
+
+
+@pytest.mark.parametrize("status", [500, 0], ids=["away", "unknown"])
+def test_an_answer_that_was_long_in_coming_stands_as_long_as_any(
+    registry: Registry, schemas: RegistrySchemas, clock: ManualClock, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RegistrySchemas._request
+
+    def slow(self: RegistrySchemas, path: str) -> tuple[int, Any]:
+        clock.advance(TIMEOUT)
+        return real(self, path)
+
+    monkeypatch.setattr(RegistrySchemas, "_request", slow)
+    registry.status, registry.schemas[9] = status, {"schema": TEXT}
+    with pytest.raises((SchemaAway, SchemaUnknown)) as first:
+        schemas.get(7)
+    asked = len(registry.asked)
+    with pytest.raises(type(first.value)):
+        schemas.get(7)
+    assert len(registry.asked) == asked
 
 
 def test_what_was_seen_survives_a_restart_while_the_registry_is_down(registry: Registry, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ async def count(engine: AsyncEngine, name: str) -> int:
         return int((await connection.exec_driver_sql(f"SELECT count(*) FROM {name}")).scalar_one())
 
 
-async def places(engine: AsyncEngine, holds: Holds) -> Places:
+async def places(engine: AsyncEngine, holds: Holds, start: rules.Start = "earliest") -> Places:
     """The places of a daemon that started on this database just now."""
     return Places(
         asyncio.get_running_loop(),
@@ -113,7 +113,7 @@ async def places(engine: AsyncEngine, holds: Holds) -> Places:
         (await Daemon.start(engine)).instance,
         holds,
         tell=lambda _: None,
-        start="earliest",
+        start=start,
         numbers={},
         streams={},
         begins={},
@@ -122,6 +122,21 @@ async def places(engine: AsyncEngine, holds: Holds) -> Places:
 
 async def of(one: Places, source: ScriptedSource, *parts: Partition) -> dict[Partition, int]:
     return dict(await asyncio.to_thread(one.of, source, parts))
+
+
+async def test_a_start_beyond_the_log_holds_the_partition_and_writes_nothing_until_the_log_is_there(
+    engine: AsyncEngine,
+) -> None:
+    one, source = await holding(engine), ScriptedSource(bounds={A: (0, 99), B: (20, 30)})
+    begun = await places(engine, one.holds, start=31)
+    assert await of(begun, source, A, B) == {A: 31}
+    ((part, hold),) = one.holds.items()
+    assert (part, hold.code, hold.missing) == (B, "start_beyond_log", (30, 31))
+    assert await count(engine, "ledger") == 1
+    assert await one.later(RETRY_S) == [B]
+    source.bounds[B] = (20, 31)
+    assert await of(begun, source, B) == {B: 31} and B not in one.holds
+    assert await ledger.places(engine, [(1, 0), (1, 1)]) == {(1, 0): 31, (1, 1): 31}
 
 
 async def test_a_ledger_found_ahead_of_its_log_stays_held_until_a_new_generation_begins(engine: AsyncEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -122,6 +123,22 @@ def test_a_run_that_could_not_be_kept_is_not_begun(
     assert run_command(["replay", "synthetic:visits=1", *nobody, "--state", str(tmp_path / below)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "unexpected" not in err and "--state" in err
+
+
+def test_a_run_that_cannot_be_noted_any_more_says_so_and_keeps_what_was_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipts, receipt = Receipts(tmp_path), Receipt("r1", ["a"], "alerts", 5.0)
+    receipts.save(receipt)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    receipt.taken = 7
+    with pytest.raises(Wrong, match=r"run r1 cannot be noted in .*No space left.*--resume") as caught:
+        receipts.save(receipt)
+    assert caught.value.code == "output" and receipts.find(["a"], "alerts").taken == 0
 
 
 def test_a_topic_that_was_made_again_or_is_of_another_cluster_is_not_gone_on_with() -> None:

@@ -37,6 +37,20 @@ def test_sky_pace_opens_a_visit_each_interval_and_spreads_its_alerts_over_the_bu
     assert [each.endOfReadout for each in opened] == [61104.25, 61104.25]
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_run_that_cannot_be_noted_ends_with_that_and_what_it_did(early: bool) -> None:
+    publisher = FakePublisher()
+    full = Wrong("output", "the run cannot be noted")
+
+    def save(outcome: Outcome) -> None:
+        if early or outcome.ended:
+            raise full
+
+    outcome = Replay(publisher, plan(Steady(4.0)), save=save, clock=publisher.clock).run([visit_of(1, 20)])
+    assert outcome.ended_by is full and not outcome.complete
+    assert (outcome.tally.sent < 20) is early and outcome.tally.acknowledged == outcome.tally.sent
+
+
 def test_steady_pace_sends_so_many_a_second_across_visits() -> None:
     publisher = FakePublisher()
     Replay(publisher, plan(Steady(4.0)), clock=publisher.clock).run([visit_of(1, 6), visit_of(2, 2)])
