@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -70,7 +70,8 @@ class RawBatch:
     at: float = field(default=0.0)
     hurried: bool = False
 
-    def age_s(self, now: float) -> float:
-        """Seconds from Kafka's oldest timestamp in it to `now` (seconds since 1970 UTC); 0 where there is none."""
-        written = [int(known.min()) for one in self.records if len(known := one.timestamp[one.timestamp >= 0])]
-        return max(0.0, now - min(written) / 1000) if written else 0.0
+
+def age_s(records: Iterable[Records], now: float) -> float:
+    """Seconds from Kafka's oldest timestamp in `records` to `now` (seconds since 1970 UTC); 0 where there is none."""
+    written = [int(known.min()) for one in records if len(known := one.timestamp[one.timestamp >= 0])]
+    return max(0.0, now - min(written) / 1000) if written else 0.0

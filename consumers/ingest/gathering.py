@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from consumers.ingest.batches import Assigned, Polled, RawBatch
+from consumers.ingest.batches import Assigned, Polled, RawBatch, age_s
 from stream.alert import Records
 from stream.transport.source import Partition
+
+_WORTH = 5
 
 
 class Gathering:
@@ -64,6 +66,15 @@ class Gathering:
     def full(self) -> bool:
         """Whether the open batch has all the bytes that one may have."""
         return self._nbytes >= self._most_bytes
+
+    @property
+    def worthy(self) -> bool:
+        """Whether the open batch has a fifth of what one may have: worth a commit where nothing else is under way."""
+        return self._nbytes >= self._most_bytes // _WORTH
+
+    def age_s(self, now: float) -> float:
+        """As `batches.age_s`, of the open batch."""
+        return age_s(self._records, now)
 
     @property
     def since(self) -> float | None:

@@ -87,13 +87,25 @@ class Pipeline:
         """The first stage: from news to closed batches."""
         while True:
             left = self.gathering.left(self.clock.monotonic())
-            if left is not None and (left == 0 if not self._raw.full() else self.gathering.full):
+            if left is not None and self._due(left):
                 await self._close()
                 continue
             news = await self.inbox.get(0.01 if left is not None and self._raw.full() else left)
             self.outcome.turned()
             if news is not None:
                 await self._hear(news)
+
+    def _due(self, left: float) -> bool:
+        """Whether the open batch is to close, with `left` seconds until its age tells so.
+
+        The first one of a backlog closes early, so that commits begin while the next is polled.
+        """
+        if self._raw.full():
+            return self.gathering.full
+        return left == 0 or (not self._polled_at and self.gathering.worthy and self._late())
+
+    def _late(self) -> bool:
+        return self.gathering.age_s(self.clock.now()) >= LATE_S
 
     async def _hear(self, news: News) -> None:
         match news:
@@ -117,12 +129,11 @@ class Pipeline:
 
     async def _close(self) -> None:
         # One is committed while another is made ready: that is no backlog yet.
-        more = self.gathering.full or len(self._polled_at) >= AHEAD
+        hurried = (self.gathering.full or len(self._polled_at) >= AHEAD) and self._late()
         batch = self.gathering.close()
         if batch is not None:
-            if more and batch.age_s(self.clock.now()) >= LATE_S:
-                batch = replace(batch, hurried=True)
-                metrics.BATCHES_HURRIED.add(1)
+            metrics.BATCHES_HURRIED.add(hurried)
+            batch = replace(batch, hurried=hurried)
             self._polled_at.append(batch.at)
             await self._raw.put(batch)
 

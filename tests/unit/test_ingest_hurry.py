@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from consumers.ingest.batches import RawBatch
+from consumers.ingest.batches import RawBatch, age_s
 from consumers.ingest.flat import shorten
 from consumers.ingest.place import Placer
 from consumers.ingest.prepare import Preparer
@@ -83,12 +83,12 @@ def test_the_blocks_of_a_hurried_batch_are_compressed_in_a_hurry(hurried: bool) 
     assert payloads != [block.payload for block in blocks(share.plan, hurried=not hurried)]
 
 
-def test_the_age_of_a_batch_is_that_of_the_oldest_message_that_has_a_timestamp() -> None:
-    batch = raw([b"x"] * 3, hurried=False)
-    batch.records[0].timestamp[:] = (-1, 1_000_000, 2_000_000)
-    assert (batch.age_s(1007.5), batch.age_s(999.0)) == (7.5, 0.0)
-    batch.records[0].timestamp[:] = -1
-    assert batch.age_s(1e9) == 0.0
+def test_the_age_of_messages_is_that_of_the_oldest_that_has_a_timestamp() -> None:
+    (records,) = raw([b"x"] * 3, hurried=False).records
+    records.timestamp[:] = (-1, 1_000_000, 2_000_000)
+    assert (age_s([records], 1007.5), age_s([records], 999.0)) == (7.5, 0.0)
+    records.timestamp[:] = -1
+    assert age_s([records], 1e9) == age_s([], 1e9) == 0.0
 
 
 def test_what_is_left_of_a_hurried_batch_is_hurried() -> None:

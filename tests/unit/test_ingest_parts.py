@@ -41,7 +41,11 @@ def test_a_batch_closes_on_age_and_on_bytes() -> None:
     assert gathering.left(9.0) is None
     gathering.add(polled(1.0, p0=1))
     assert gathering.left(1.0) == 0.5 and gathering.left(1.25) == 0.25 and gathering.left(3.0) == 0.0
-    gathering.add(polled(1.0, 90, p0=2))
+    gathering.add(polled(1.0, 9, p0=2))
+    assert not gathering.worthy
+    gathering.add(polled(1.0, 1, p0=3))
+    assert gathering.worthy and not gathering.full
+    gathering.add(polled(1.0, 80, p0=4))
     assert gathering.full and gathering.left(1.0) == 0.0
 
 
