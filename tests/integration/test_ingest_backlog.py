@@ -78,6 +78,23 @@ async def test_full_batches_hurry_where_they_are_late_and_what_keeps_up_does_not
     assert live.code == 0
 
 
+@pytest.mark.parametrize(("late", "at_once"), [(LATE_S + 60, True), (0.0, False)], ids=["backlog", "burst"])
+async def test_the_first_batch_of_a_backlog_closes_with_a_fifth_of_what_it_may_have(
+    run: IngestRun, prepared: list[RawBatch], late: float, at_once: bool
+) -> None:
+    many = 12
+    run.send(aged(spread([sent(k, stamp=bytes([k]) * LARGE) for k in range(1, many + 1)], 1), late))
+    before = metrics.ARRIVED_RECORDS.value(topic=run.topic)
+    async with living(run, batch_bytes=10 * MIB, inflight_bytes=16 * MIB, batch_age_s=60) as live:
+        await until(lambda: metrics.ARRIVED_RECORDS.value(topic=run.topic) == before + many, "all polled")
+        if at_once:
+            await until(lambda: bool(prepared), "a batch")
+            assert 2 * MIB <= prepared[0].nbytes < 10 * MIB
+        assert bool(prepared) is at_once
+    assert live.code == 0
+    await committed(run, many)
+
+
 async def test_a_late_batch_hurries_behind_two_that_are_not_committed(
     run: IngestRun, prepared: list[RawBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
