@@ -200,17 +200,14 @@ class Catalogue(Notepad):
     def reaching(self, place: Place, at: int) -> list[Span]:
         """The spans of a partition that begin at or before `at` and reach beyond it."""
         query = (
-            "SELECT commitId, low, high FROM span JOIN state USING (commitId) WHERE stream = ? AND partition = ? "
-            "AND low <= ? AND high > ? AND taken = 0 ORDER BY low DESC, commitId LIMIT 16"
+            "SELECT commitId, low, high FROM span WHERE stream = ? AND partition = ? AND low <= ? AND high > ? "
+            "ORDER BY low DESC, commitId LIMIT 16"
         )
         return [Span(*row) for row in self._base.execute(query, (*place, at, at))]
 
     def next_low(self, place: Place, at: int) -> int | None:
         """Where the next span behind `at` begins; None where there is none."""
-        query = (
-            "SELECT min(low) FROM span JOIN state USING (commitId) "
-            "WHERE stream = ? AND partition = ? AND low > ? AND taken = 0"
-        )
+        query = "SELECT min(low) FROM span WHERE stream = ? AND partition = ? AND low > ?"
         ((found,),) = self._base.execute(query, (*place, at))
         return None if found is None else int(found)
 
@@ -221,8 +218,7 @@ class Catalogue(Notepad):
 
     def begins_at(self, place: Place, low: int) -> bool:
         """Whether a commit that is not taken begins just there."""
-        mine = "stream = ? AND partition = ? AND low = ? AND taken = 0"
-        query = f"SELECT 1 FROM span JOIN state USING (commitId) WHERE {mine}"  # noqa: S608 (our own words)
+        query = "SELECT 1 FROM span WHERE stream = ? AND partition = ? AND low = ?"
         return self._base.execute(query, (*place, low)).fetchone() is not None
 
     def standing(self, commit: int) -> tuple[bool, int]:
@@ -231,7 +227,7 @@ class Catalogue(Notepad):
         return bool(sure), int(aside)
 
     def take(self, commit: int) -> None:
-        """Take a commit: what it covers is asked for no more, and would be passed over again at each later step."""
+        """Take a commit: the spans are those of commits that are whole and not taken, so that its own go."""
         self._base.execute("UPDATE state SET taken = 1 WHERE commitId = ?", (commit,))
         self._base.execute("DELETE FROM span WHERE commitId = ?", (commit,))
 

@@ -20,7 +20,7 @@ from stream import metrics
 from stream.local import LocalKafka
 
 MIB = 1 << 20
-LARGE = 256 * 1024
+MANY, LARGE = 12, 256 * 1024
 
 
 @pytest.fixture
@@ -51,6 +51,11 @@ def aged(messages: Iterable[Sent], seconds: float) -> list[Sent]:
     return [replace(message, timestamp_ms=at) for message in messages]
 
 
+def send_many(run: IngestRun, late: float) -> None:
+    """Send 3 MiB of packets that were written so many seconds ago."""
+    run.send(aged(spread([sent(k, stamp=bytes([k]) * LARGE) for k in range(1, MANY + 1)], 1), late))
+
+
 async def committed(run: IngestRun, count: int) -> None:
     async def all_there() -> bool:
         (found,) = await rows(run.level1, "SELECT COUNT(*) AS n FROM level1")
@@ -63,17 +68,16 @@ async def committed(run: IngestRun, count: int) -> None:
 async def test_full_batches_hurry_where_they_are_late_and_what_keeps_up_does_not(
     run: IngestRun, prepared: list[RawBatch], late: float, hurried: bool
 ) -> None:
-    many = 12
-    run.send(aged(spread([sent(k, stamp=bytes([k]) * LARGE) for k in range(1, many + 1)], 1), late))
+    send_many(run, late)
     before = metrics.BATCHES_HURRIED.value()
     async with living(run, batch_bytes=MIB, inflight_bytes=16 * MIB) as live:
-        await committed(run, many)
+        await committed(run, MANY)
         full = [batch.hurried for batch in prepared if batch.nbytes >= MIB]
         assert full and set(full) == {hurried}
         assert metrics.BATCHES_HURRIED.value() - before == sum(batch.hurried for batch in prepared)
         caught_up = len(prepared)
         run.send(aged([sent(100)], late))
-        await committed(run, many + 1)
+        await committed(run, MANY + 1)
         assert [batch.hurried for batch in prepared[caught_up:]] == [False]
     assert live.code == 0
 
@@ -82,17 +86,16 @@ async def test_full_batches_hurry_where_they_are_late_and_what_keeps_up_does_not
 async def test_the_first_batch_of_a_backlog_closes_with_a_fifth_of_what_it_may_have(
     run: IngestRun, prepared: list[RawBatch], late: float, at_once: bool
 ) -> None:
-    many = 12
-    run.send(aged(spread([sent(k, stamp=bytes([k]) * LARGE) for k in range(1, many + 1)], 1), late))
+    send_many(run, late)
     before = metrics.ARRIVED_RECORDS.value(topic=run.topic)
     async with living(run, batch_bytes=10 * MIB, inflight_bytes=16 * MIB, batch_age_s=60) as live:
-        await until(lambda: metrics.ARRIVED_RECORDS.value(topic=run.topic) == before + many, "all polled")
+        await until(lambda: metrics.ARRIVED_RECORDS.value(topic=run.topic) == before + MANY, "all polled")
         if at_once:
             await until(lambda: bool(prepared), "a batch")
             assert 2 * MIB <= prepared[0].nbytes < 10 * MIB
         assert bool(prepared) is at_once
     assert live.code == 0
-    await committed(run, many)
+    await committed(run, MANY)
 
 
 async def test_a_late_batch_hurries_behind_two_that_are_not_committed(

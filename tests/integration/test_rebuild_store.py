@@ -16,12 +16,12 @@ from doubles.history import History, all_rows, history, killed
 from doubles.ingest_live import rows as asked
 from doubles.ingest_run import IngestRun, sent
 from doubles.nursery import Nursery
+from doubles.rebuilding import rebuild
 
-from stream.alertdb.store import open_store
 from stream.audit import taking
 from stream.audit.files import open_files
 from stream.audit.order import Gap
-from stream.audit.rebuild import Rebuild, Rebuilt, Word
+from stream.audit.rebuild import Word
 from stream.audit.verify import Stores, verify
 from stream.cli.verify import survey_files
 from stream.clock import SystemClock
@@ -33,25 +33,8 @@ from stream.errors import Fatal, Fenced, Held, SkyburstError
 from stream.local import LocalKafka, LocalMariadb
 from stream.sky import Layout
 from stream.tables.engine import open_engine, open_reader
-from stream.tables.migrate import check, migrate
+from stream.tables.migrate import check
 from stream.tables.model import table
-
-
-async def rebuild(url: str, folder: Path, word: Word | None = None, layout: Layout | None = None) -> Rebuilt:
-    engine = open_engine(url)
-    try:
-        await migrate(engine, 20251101, 20260401)
-        return await Rebuild(
-            engine=engine,
-            store=open_store(str(folder)),
-            files=open_files(str(folder)),
-            clock=SystemClock(),
-            survey_files=survey_files(Settings.load({})),
-            layout=layout or Layout(),
-            word=word or Word(),
-        ).run()
-    finally:
-        await engine.dispose()
 
 
 def found(url: str, folder: Path) -> list[dict[str, object]]:

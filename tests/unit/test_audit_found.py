@@ -10,40 +10,16 @@ import numpy as np
 import pytest
 from doubles.alert_batches import batch, header
 from doubles.many_commits import many_commits
+from doubles.rebuilding import rebuild
 
 from stream.alertdb.local import LocalStore
-from stream.alertdb.store import open_store
 from stream.audit import taking
 from stream.audit.catalogue import Catalogue
 from stream.audit.files import open_files
 from stream.audit.found import look
-from stream.audit.rebuild import Rebuild, Rebuilt, Word
-from stream.clock import SystemClock
-from stream.sky import Layout
-from stream.survey import load_survey
-from stream.tables.engine import open_engine
-from stream.tables.migrate import migrate
 
 NOTE = 30_000
 """Bytes of a commit's note."""
-
-
-async def rebuilt(folder: Path, database: Path) -> Rebuilt:
-    engine = open_engine(f"sqlite:///{database}")
-    survey = load_survey("lsst")
-    try:
-        await migrate(engine, 20251101, 20260401)
-        return await Rebuild(
-            engine=engine,
-            store=open_store(str(folder)),
-            files=open_files(str(folder)),
-            clock=SystemClock(),
-            survey_files={survey.digest: survey},
-            layout=Layout(),
-            word=Word(),
-        ).run()
-    finally:
-        await engine.dispose()
 
 
 async def test_a_rebuild_takes_no_more_memory_where_there_are_more_commits(
@@ -57,7 +33,7 @@ async def test_a_rebuild_takes_no_more_memory_where_there_are_more_commits(
         gc.collect()
         tracemalloc.start()
         try:
-            done = await rebuilt(folder, tmp_path / f"{count}.sqlite")
+            done = await rebuild(f"sqlite:///{tmp_path}/{count}.sqlite", folder)
             peaks[count] = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -32,9 +32,7 @@ from stream.survey import load_survey
 from stream.transport.kafka.columns import HEADERS_LOST
 
 AUDIT = Path(stream.audit.__file__).parent
-VERIFYING = (
-    "aside blocks broker chunks commits containers derive files findings indexes notepad notes packets places report"
-)
+VERIFYING = "aside blocks broker chunks commits containers derive files findings indexes notepad notes packets places"
 VERIFYING += " report reverse rows schema scratch seen segment stored tiling verify"
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from replay_doubles import alert
 
 from producers.acknowledged import Acknowledged
+from producers.pace import Flat
 from producers.receipts import Identity, Receipt, Receipts, Unacknowledged
-from producers.replay import Outcome, Tally
-from producers.replay_command import _save
+from producers.replay import Outcome, Plan, Tally
+from producers.replay_command import _report, _save
 from stream.cli.group import run as run_command
 from stream.errors import Wrong
 
@@ -139,6 +140,19 @@ def test_a_run_that_cannot_be_noted_any_more_says_so_and_keeps_what_was_noted(
     with pytest.raises(Wrong, match=r"run r1 cannot be noted in .*No space left.*--resume") as caught:
         receipts.save(receipt)
     assert caught.value.code == "output" and receipts.find(["a"], "alerts").taken == 0
+
+
+@pytest.mark.parametrize(("code", "listed"), [("output", False), ("broker_away", True)])
+def test_the_list_of_what_is_missing_is_named_where_there_is_one(
+    code: str, listed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan("r1", "alerts", "lsst", None, Flat(), finish_within_s=1.0)
+    ended = Wrong(code, "it ended")
+    with pytest.raises(Wrong) as caught:
+        _report(Outcome(Tally(), {}, ended), plan, Receipts(tmp_path), as_json=False)
+    told = capsys.readouterr()
+    assert caught.value is ended and "acknowledged" in told.out
+    assert ("has the list" in told.err) is listed
 
 
 def test_a_topic_that_was_made_again_or_is_of_another_cluster_is_not_gone_on_with() -> None:
