@@ -38,7 +38,7 @@ def whole(text: str, others: Iterable[str]) -> str:
         parsed = parse_json(other)
         if isinstance(parsed, dict) and isinstance(parsed.get("name"), str):
             space, full = _names(parsed, "")
-            known[full] = parsed | {"namespace": space}
+            known[full] = parsed | {"name": full, "namespace": space}
     return json.dumps(_Inliner(known).type(parse_json(text), "", 0))
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import json
 import threading
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fastavro.repository import SchemaRepositoryError
-from fastavro.schema import SchemaParseException, UnknownType, load_schema
-
-from stream.codec.gate import refused
+from stream.codec.gate import parse_json
 from stream.codec.lookup import SchemaAway, SchemaSource, SchemaUnknown
+from stream.codec.references import whole
 from stream.codec.registry import RegistrySchemas
 from stream.codec.schema import WriterSchema
-from stream.errors import Wrong
+from stream.errors import Poison, Wrong
 
 __all__ = ["FolderSchemas", "SchemaAway", "SchemaSource", "SchemaUnknown", "open_schemas"]
 
@@ -73,11 +70,17 @@ class FolderSchemas:
 
 def _resolved(path: Path) -> str:
     """The text of a schema together with the files that it names."""
+    return whole(_text(path), [_text(other) for other in sorted(path.parent.glob("*.avsc")) if other != path])
+
+
+def _text(path: Path) -> str:
+    """The text of one file of a tree; what is no JSON is refused with the file's name."""
+    text = path.read_bytes().decode()
     try:
-        loaded: Any = load_schema(str(path))
-    except (SchemaRepositoryError, SchemaParseException, UnknownType, ValueError) as error:
-        raise refused(f"{path.name}: {error}") from error
-    return json.dumps({key: value for key, value in loaded.items() if not key.startswith("__")})
+        parse_json(text)
+    except Poison as error:
+        raise Poison(error.code, f"{path.name}: {error.message}", error.advice) from error
+    return text
 
 
 def _packages() -> dict[str, Any]:

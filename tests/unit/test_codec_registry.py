@@ -349,6 +349,38 @@ def test_the_package_carries_every_version_and_a_folder_of_the_same_shape_too() 
         package.get(1)
 
 
+NAMING_B = '{"type": "record", "name": "R", "fields": [{"name": "f", "type": "x.B"}]}'
+
+
+@pytest.mark.parametrize(
+    ("main", "beside", "reason"),
+    [
+        (NAMING_B, '{"type": "fixed", "name": "x.C", "size": 4}', "no such type: 'x.B'"),
+        (NAMING_B, NAMING_B.replace("R", "x.B"), "x.B contains itself"),
+        (NAMING_B, '["int"]', "no such type: 'x.B'"),
+        (NAMING_B, "{", "x.B.avsc: .* not JSON"),
+        ("7", "7", "a type is int"),
+    ],
+)
+def test_a_tree_whose_files_do_not_fit_is_refused(tmp_path: Path, main: str, beside: str, reason: str) -> None:
+    folder = tmp_path / "1/1"
+    folder.mkdir(parents=True)
+    (folder / "a.alert.avsc").write_text(main)
+    (folder / "x.B.avsc").write_text(beside)
+    with pytest.raises(Poison, match=reason) as refused:
+        FolderSchemas(tmp_path).get(101)
+    assert refused.value.code == "schema_refused"
+
+
+def test_a_tree_may_have_a_union_at_its_top(tmp_path: Path) -> None:
+    folder = tmp_path / "1/1"
+    folder.mkdir(parents=True)
+    (folder / "a.alert.avsc").write_text(f'["null", {NAMING_B}]')
+    (folder / "x.B.avsc").write_text('{"type": "fixed", "name": "x.B", "size": 4}')
+    whole = NAMING_B.replace('"x.B"', '{"type": "fixed", "name": "x.B", "size": 4}')
+    assert FolderSchemas(tmp_path).get(101).fingerprint == WriterSchema.of(f'["null", {whole}]').fingerprint
+
+
 def test_a_setting_opens_the_source_that_it_names(tmp_path: Path, registry: Registry) -> None:
     assert isinstance(open_schemas(None), LsstPackageSchemas)
     assert isinstance(open_schemas("lsst-alert-packet"), LsstPackageSchemas)
