@@ -53,12 +53,7 @@ class RegistrySchemas:
     """
 
     def __init__(self, url: str, cache: Path | None = None, *, clock: Clock | None = None) -> None:
-        try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise Wrong("schema_source", f"not the URL of a registry: {error}") from error
-        if not parsed.host:
-            raise Wrong("schema_source", "the URL of the registry names no host")
+        parsed = _address(url)
         self._auth = (parsed.username, parsed.password) if parsed.username else None
         self._url = parsed.copy_with(username=None, password=None)
         self._folder = cache / hashlib.sha256(str(self._url).encode()).hexdigest()[:16] if cache else None
@@ -199,6 +194,24 @@ class RegistrySchemas:
             return status, json.loads(body)
         except (ValueError, RecursionError):
             return status, None
+
+
+def _address(url: str) -> httpx.URL:
+    """The address of a registry, parsed. Its errors show nothing of what may be a password."""
+    advice = "in a user or a password / ? # @ are written as %2F %3F %23 %40"
+    try:
+        parsed = httpx.URL(url)
+        host = parsed.host
+        host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError) as error:
+        if "@" in url:
+            raise Wrong("schema_source", "not the URL of a registry", advice) from None
+        raise Wrong("schema_source", f"not the URL of a registry: {error}") from error
+    if not host:
+        raise Wrong("schema_source", "the URL of the registry names no host")
+    if "?" in url or "#" in url or b"@" in parsed.raw_path:
+        raise Wrong("schema_source", "the URL of the registry has a ?, a # or an @ behind its host", advice)
+    return parsed
 
 
 def _paths(answer: dict[str, Any]) -> list[str]:

@@ -317,6 +317,26 @@ def test_user_and_password_are_sent_and_never_shown(registry: Registry) -> None:
     assert "geheim" not in repr(schemas)
 
 
+@pytest.mark.parametrize("user", ["me:ge/heim", "me:ge#heim", "me:ge?heim", "me:80/geheim", "me:ge\theim"])
+def test_a_password_that_is_not_encoded_is_wrong_and_not_shown(user: str) -> None:
+    with pytest.raises(Wrong, match="%2F") as wrong:
+        RegistrySchemas(f"http://{user}@registry.example.org:8081")
+    assert wrong.value.code == "schema_source"
+    assert "ge" not in str(wrong.value).replace("registry", "")
+
+
+@pytest.mark.parametrize("host", ["registry..example.org", "xn--", f"{'a' * 64}.org"])
+def test_a_host_that_can_be_none_is_wrong(host: str) -> None:
+    with pytest.raises(Wrong) as wrong:
+        RegistrySchemas(f"http://{host}:8081")
+    assert wrong.value.code == "schema_source"
+
+
+def test_an_address_in_version_6_is_taken() -> None:
+    with pytest.raises(SchemaAway, match=r"http://\[::1\]:1 cannot be reached"):
+        RegistrySchemas("http://[::1]:1").get(7)
+
+
 def test_errors_can_be_sent_to_another_process() -> None:
     for error in (SchemaAway("down"), SchemaUnknown(7, "there")):
         again = pickle.loads(pickle.dumps(error))
