@@ -145,8 +145,9 @@ class RegistrySchemas:
             raise SchemaUnknown(schema_id, str(self._url))
         if status != 200 or not isinstance(answer, dict):
             raise SchemaAway(f"the registry {self._url} answers {status} when asked for schema {schema_id}")
-        if answer.get("schemaType", "AVRO") != "AVRO":
-            raise refused(f"schema {schema_id} is {str(answer['schemaType'])[:40]!r}, not Avro")
+        kind = answer.get("schemaType") or "AVRO"
+        if kind != "AVRO":
+            raise refused(f"schema {schema_id} is {str(kind)[:40]!r}, not Avro")
         if not isinstance(answer.get("schema"), str):
             raise SchemaAway(f"the registry {self._url} gives no text for schema {schema_id}")
         text = str(answer["schema"])

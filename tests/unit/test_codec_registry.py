@@ -213,6 +213,11 @@ def test_a_port_that_nobody_listens_on_is_away() -> None:
         RegistrySchemas(server.url).get(7)
 
 
+def test_a_schema_whose_type_or_references_are_null_is_avro(registry: Registry, schemas: RegistrySchemas) -> None:
+    registry.schemas[7] = {"schema": TEXT, "schemaType": None, "references": None}
+    assert schemas.get(7) == WriterSchema.of(TEXT, 7)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
