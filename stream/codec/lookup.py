@@ -12,7 +12,8 @@ class SchemaAway(Transient):
     """The source is down, or there and empty: its schemas may be back in a moment (code ``registry_away``)."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("registry_away", message, "it is asked again; check that the source is up and filled")
+        advice = "it is asked again; check that the source is up and filled, and lets this user read it"
+        super().__init__("registry_away", message, advice)
 
     def __reduce__(self) -> tuple[type[SchemaAway], tuple[str]]:  # type: ignore[override]
         return type(self), (self.message,)

@@ -139,12 +139,12 @@ class RegistrySchemas:
         if status == 404:
             status, subjects = self._request("subjects")
             if status != 200 or not isinstance(subjects, list):
-                raise SchemaAway(f"the registry {self._url} answers {status} when asked for its subjects")
+                raise SchemaAway(f"{self._answered(status)} when asked for its subjects")
             if not subjects:
                 raise SchemaAway(f"the registry {self._url} is empty")
             raise SchemaUnknown(schema_id, str(self._url))
         if status != 200 or not isinstance(answer, dict):
-            raise SchemaAway(f"the registry {self._url} answers {status} when asked for schema {schema_id}")
+            raise SchemaAway(f"{self._answered(status)} when asked for schema {schema_id}")
         kind = answer.get("schemaType") or "AVRO"
         if kind != "AVRO":
             raise refused(f"schema {schema_id} is {str(kind)[:40]!r}, not Avro")
@@ -171,10 +171,13 @@ class RegistrySchemas:
                 if status == 404:
                     raise SchemaUnknown(schema_id, str(self._url))
                 if status != 200 or not isinstance(other, dict) or not isinstance(other.get("schema"), str):
-                    raise SchemaAway(f"the registry {self._url} answers {status} when asked for {path}")
+                    raise SchemaAway(f"{self._answered(status)} when asked for {path}")
                 texts[path] = other["schema"]
                 left.append(other)
         return list(texts.values())
+
+    def _answered(self, status: int) -> str:
+        return f"the registry {self._url} answers {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
 
     def _request(self, path: str) -> tuple[int, Any]:
         """Status and parsed answer; None for an answer that is not JSON or too long."""
