@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.alert import Level1Column
-from stream.survey.fields import Array, Field, Mask, Packets, among
+from stream.survey.fields import Array, Field, Mask, Packets, among, equal
 from stream.survey.target import Kind, Target
 from stream.survey.times import to_mjd, utc_to_tai
 from stream.survey.vocabulary import ColumnRule, FlagRule, PlusRule, SignRule, TimeRule
@@ -129,7 +129,7 @@ def _mapped(target: Target, table: dict[str, bool | int | float | str], field: F
             wanted = key if field.kind == "text" else float(key)
         except ValueError:
             continue
-        rows = field.values == wanted
+        rows = equal(field, wanted)
         values[rows] = value
         mapped |= rows
     return values, null | ~mapped

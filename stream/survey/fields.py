@@ -82,10 +82,18 @@ def _numbers(column: Column) -> Field:
     return Field("int", values, column.null)
 
 
+def equal(field_: Field, value: Value) -> Mask:
+    """Which rows have `value`, null or not: a number with a point also as a field of 32 bits has it (-999.9)."""
+    found: Mask = field_.values == value
+    if field_.kind == "float" and isinstance(value, float):
+        found |= field_.values == float(np.float32(value))
+    return found
+
+
 def among(field_: Field, values: Sequence[Value]) -> Mask:
     """Which rows have one of `values`; a text never equals a number, and a null equals nothing."""
     found = np.zeros(len(field_.null), dtype=np.bool_)
     for value in values:
         if isinstance(value, str) == (field_.kind == "text"):
-            found |= field_.values == value
+            found |= equal(field_, value)
     return found & ~field_.null

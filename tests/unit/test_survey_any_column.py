@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stream.alert import Column, Columns
-from stream.survey import Survey
+from stream.survey import FLAG_BITS, Survey
 from stream.survey.file import parse_survey
 
 GOOD_TEXT, BAD_TEXT = (0, 2), (2, 4)
@@ -143,3 +143,12 @@ def test_survey_a_whole_number_stays_exact_beside_one_that_comes_from_a_floating
     made, refused = survey.convert(_sound(3) | {"first": first, "second": second}, BUFFER, 3)
     assert refused == []
     assert made["ssObjectId"].values.tolist() == [2**53 + 1, 8, 9], "what goes beyond 64 bits is null, not wrapped"
+
+
+def test_survey_a_value_with_a_point_is_found_in_a_field_of_32_bits() -> None:
+    text = _survey("snr", "offset = 0.0", 'bad = { field = "first", values = [-999.9] }').text
+    survey = parse_survey(text.replace('none = ["t", 0.5]', "none = [-999.9, 1e30, 99999999]"), "any.toml")
+    values = np.array([-999.9, 1e30, 0.1, 99999999], np.float32).astype(np.float64)
+    made, _ = survey.convert(_sound(4) | {"first": Column("float", values, np.zeros(4, np.bool_))}, BUFFER, 4)
+    assert made["snr"].null.tolist() == [True, True, False, False]
+    assert made["flags"].values.tolist() == [1 << FLAG_BITS["bad"], 0, 0, 0]
