@@ -125,14 +125,27 @@ def _mapped(target: Target, table: dict[str, bool | int | float | str], field: F
     values: Array = _BLANKS[target.kind].repeat(len(null))
     mapped = np.zeros(len(null), dtype=np.bool_)
     for key, value in table.items():
-        try:
-            wanted = key if field.kind == "text" else float(key)
-        except ValueError:
+        wanted = key if field.kind == "text" else _number(key)
+        if wanted is None:
             continue
         rows = equal(field, wanted)
         values[rows] = value
         mapped |= rows
     return values, null | ~mapped
+
+
+def _number(key: str) -> int | float | None:
+    """What a key of a map stands for where the field is a number or a boolean; None where it is neither."""
+    if key in ("true", "false"):
+        return int(key == "true")
+    try:
+        whole = int(key)
+    except ValueError:
+        try:
+            return float(key)
+        except ValueError:
+            return None
+    return whole if -(2**63) <= whole < 2**63 else None
 
 
 def _as_text(field: Field, null: Mask) -> Array:

@@ -152,3 +152,11 @@ def test_survey_a_value_with_a_point_is_found_in_a_field_of_32_bits() -> None:
     made, _ = survey.convert(_sound(4) | {"first": Column("float", values, np.zeros(4, np.bool_))}, BUFFER, 4)
     assert made["snr"].null.tolist() == [True, True, False, False]
     assert made["flags"].values.tolist() == [1 << FLAG_BITS["bad"], 0, 0, 0]
+
+
+def test_survey_a_map_takes_booleans_by_name_and_whole_numbers_exactly() -> None:
+    part = f"map = {{ true = 1, false = 2, {2**53 + 1} = 3, 1e3 = 4, {10**30} = 5, {'9' * 5000} = 6 }}"
+    survey = _survey("ssObjectId", part)
+    first = Column("int", np.array([1, 0, 2**53, 2**53 + 1, 1000, 2**63 - 1]), np.zeros(6, np.bool_))
+    made, _ = survey.convert(_sound(6) | {"first": first}, BUFFER, 6)
+    assert np.where(made["ssObjectId"].null, 0, made["ssObjectId"].values).tolist() == [1, 2, 0, 3, 4, 0]
