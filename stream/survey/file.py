@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,14 @@ from stream.survey.fields import Packets
 from stream.survey.target import FLAG_BITS, TARGETS
 from stream.survey.times import nights
 from stream.survey.vocabulary import FlagRule, SurveyFile
+
+_WORDS = {
+    "extra_forbidden": "there is no such key",
+    "model_type": "a table is meant",
+    "dict_type": "a table is meant",
+    "missing": "it must be there",
+}
+"""What some of pydantic's kinds of error are called here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +169,32 @@ def load_survey(name_or_path: str | Path) -> Survey:
 def parse_survey(text: str, where: str) -> Survey:
     """Check the text of a survey file; `where` names it in errors. Raises as `load_survey` does."""
     advice = "docs/reference/survey-files.md has the vocabulary"
+    document: dict[str, Any] = {}
     try:
-        return Survey(text, SurveyFile.model_validate(tomllib.loads(text)))
+        document = tomllib.loads(text)
+        return Survey(text, SurveyFile.model_validate(document))
     except ValidationError as error:
-        raise Fatal("bad_survey_file", f"{where}: {_first(error)}", advice) from error
+        raise Fatal("bad_survey_file", f"{where}: {_first(error, document)}", advice) from error
     except (ValueError, RecursionError) as error:
         # Besides a TOMLDecodeError: a number of thousands of digits, brackets nested too deep.
         raise Fatal("bad_survey_file", f"{where}: {error}", advice) from error
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, document: dict[str, Any]) -> str:
     """The first thing wrong, with the table and key where it stands; a key that is misspelt goes before one missed."""
     found = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    place = ".".join(str(part) for part in found["loc"])
-    message = "there is no such key" if found["type"] == "extra_forbidden" else found["msg"]
-    message = message.removeprefix("Value error, ")
+    place = ".".join(_keys(found["loc"], document, missed=found["type"] == "missing"))
+    message = _WORDS.get(found["type"], found["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
+
+
+def _keys(places: Sequence[int | str], document: Any, *, missed: bool) -> Iterator[str]:
+    """The keys of the file on the way to an error, without the names of types that pydantic puts between them."""
+    at = document
+    for place in places:
+        inside = at if isinstance(at, dict) else dict(enumerate(at)) if isinstance(at, list) else {}
+        if place in inside:
+            at = inside[place]
+            yield str(place)
+    if missed:
+        yield str(places[-1])

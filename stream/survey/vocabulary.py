@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from stream.survey.target import FLAG_BITS, TARGETS, Kind
 
@@ -16,11 +16,15 @@ UTC_SINCE_MJD = 41317.0
 
 
 def _spellings(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, str | list):
+        raise ValueError("a path is meant, or a list of paths")
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _array(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        raise ValueError("a list is meant")
+    return tuple(value)
 
 
 def _held(value: Any) -> Any:
@@ -31,9 +35,15 @@ def _held(value: Any) -> Any:
     return value
 
 
+def _single(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError("a number is meant, a text, true or false")
+    return _held(value)
+
+
 Number = Annotated[float | int, BeforeValidator(_held)]
 Divisor = Annotated[int, BeforeValidator(_held), Field(ge=1)]
-Value = Annotated[bool | int | float | str, BeforeValidator(_held)]
+Value = Annotated[bool | int | float | str, BeforeValidator(_single)]
 Path = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_spellings), Field(min_length=1)]
 Values = Annotated[tuple[Value, ...], BeforeValidator(_array)]
@@ -146,6 +156,17 @@ class FlagRule(Table):
         yield from self.field
 
 
+def _kind_of_flag(value: Any) -> str:
+    return "table" if isinstance(value, dict) else "paths"
+
+
+Flag = Annotated[
+    Annotated[Paths, Tag("paths")] | Annotated[FlagRule, Tag("table")],
+    Discriminator(_kind_of_flag),
+]
+"""A path, a list of paths, or a table with values: told apart by what it is, so that what is wrong is said of that."""
+
+
 class NightRule(Table):
     """When a night starts: hours after midnight, on which scale; it takes the date on which it started."""
 
@@ -161,13 +182,13 @@ class SurveyFile(Table):
     night_starts: NightRule
     valid_mjd: Annotated[tuple[float, float], BeforeValidator(_array)]
     columns: dict[str, ColumnRule]
-    flags: dict[str, Paths | FlagRule] = {}
+    flags: dict[str, Flag] = {}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         low, high = self.valid_mjd
         if not UTC_SINCE_MJD <= low < high < 400_000.0:
-            raise ValueError(f"valid_mjd: two MJDs in order, the first not before {UTC_SINCE_MJD} (1972)")
+            raise ValueError(f"valid_mjd: two MJDs in order, not before {UTC_SINCE_MJD:g} (1972) and below 400000")
         for name, rule in self.columns.items():
             if name not in KINDS:
                 raise ValueError(f"columns.{name}: Level-1 has no such column; it has {', '.join(KINDS)}")

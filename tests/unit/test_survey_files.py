@@ -173,6 +173,12 @@ def test_survey_its_paths_digest_and_text_are_the_files(invented: Path) -> None:
         ('"event.hours"', '"event.hours."', "columns.ra.field"),
         ('"event.hours"', "[]", "columns.ra.field"),
         ('"event.cut"]', '"event.c t"]', "flags.edge"),
+        ('["event.nearEdge", "event.cut"]', '{ field = "event.edge" }', "flags.edge.values: it must be there"),
+        ('["event.nearEdge", "event.cut"]', '{ field = "a", values = "t" }', "flags.edge.values: a list is meant"),
+        ('["event.nearEdge", "event.cut"]', "true", "flags.edge: a path is meant, or a list of paths"),
+        ("none = [-1, 0]", "none = [1979-05-27]", "columns.diaObjectId.none.0: a number is meant, a text, true or"),
+        ("scale = 15", 'scale = "15"', "columns.ra.scale: Input should be a valid number"),
+        ("scale = 15", 'time = "jd"', "columns.ra.time: a table is meant"),
         (
             "scale = 2.777777777777778e-04",
             'else = { field = "a", magnitude_error = "ra" }',
