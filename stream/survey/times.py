@@ -19,8 +19,10 @@ UNIX_EPOCH_MJD = 40_587.0
 def _tai_minus_utc(day: int) -> float:
     """Seconds by which TAI leads UTC on a UTC day given as a whole MJD: constant over a day since 1972."""
     from astropy.time import Time
+    from astropy.utils import iers
 
-    with warnings.catch_warnings():
+    # Once its own table ends within half a year, astropy asks two servers for a newer one, and waits for both.
+    with iers.conf.set_temp("auto_download", False), warnings.catch_warnings():
         # ERFA calls every day some years past its last leap second dubious; the last known one is what counts then.
         warnings.simplefilter("ignore")
         tai = Time(float(day), 0.0, format="mjd", scale="utc").tai

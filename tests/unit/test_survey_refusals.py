@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -128,3 +130,25 @@ def test_survey_nights_turn_over_when_the_survey_says() -> None:
     turn = 60229.0 + 20.0 / 24.0 + tai_minus_utc
     assert second.night_of([turn - 1e-9, turn + 1e-9]).tolist() == [20231011, 20231012]
     assert first.night_of(51604.5 + 0.1).tolist() == [20000301]
+
+
+OFFLINE = """
+import socket
+import numpy as np
+from astropy.time import Time
+from astropy.utils import iers
+
+def asked(*_args, **_named):
+    raise SystemExit("the network was asked")
+
+iers.LeapSeconds._today = staticmethod(lambda: Time("2100-01-01", scale="tai"))
+socket.getaddrinfo = asked
+from stream.survey.times import utc_to_tai
+print((utc_to_tai(np.array([61000.0]))[0] - 61000.0) * 86400.0)
+"""
+
+
+def test_survey_leap_seconds_are_those_of_the_installed_astropy_however_old_it_is() -> None:
+    done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(37.0, abs=1e-4)
