@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import zlib
 from pathlib import Path
@@ -224,16 +225,31 @@ def open_kernel() -> Any:
 
 
 def _load() -> Any:
-    compile_: Any = nb.njit
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        kernel: Any = compile_(SIGNATURE, cache=True, **options)(run)
-    except RuntimeError:
-        return compile_(SIGNATURE, **options)(run)
+        return _cached()
+    except (RuntimeError, OSError):
+        # No folder can be written, or its disk is full.
+        return _compiled(SIGNATURE)
+    except Exception:
+        # Numba syncs nothing, so that a power cut leaves files cut short; unpickling them raises whatever it likes.
+        with contextlib.suppress(OSError):
+            _compiled(cache=True)._cache.flush()
+            return _cached()
+        return _compiled(SIGNATURE)
+
+
+def _cached() -> Any:
+    kernel = _compiled(SIGNATURE, cache=True)
     if _stamp(kernel) != SOURCES:
         kernel._cache.flush()
-        kernel = compile_(SIGNATURE, cache=True, **options)(run)
+        kernel = _compiled(SIGNATURE, cache=True)
     return kernel
+
+
+def _compiled(*signature: Any, **options: bool) -> Any:
+    """The kernel under Numba's decorator: compiled, where a signature is given, or loaded."""
+    compile_: Any = nb.njit
+    return compile_(*signature, nogil=True, error_model="numpy", **options)(run)
 
 
 def _stamp(kernel: Any) -> int:

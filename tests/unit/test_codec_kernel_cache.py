@@ -37,10 +37,24 @@ def test_the_kernel_is_compiled_once_and_again_when_any_of_its_sources_changed(t
     assert load(tmp_path, "12345") == "1 True"
 
 
-def test_where_no_folder_can_be_written_the_kernel_is_compiled_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_the_cache_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    assert load(tmp_path) == "0 True"
+    for ending in ("nbi", "nbc"):
+        (file,) = tmp_path.glob(f"*/*.{ending}")
+        os.truncate(file, file.stat().st_size // 3 if ending == "nbc" else 0)
+        assert load(tmp_path) == "0 True"
+        assert load(tmp_path) == "1 True"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("cannot cache function: no locator available"), OSError(28, "No space left on device")]
+)
+def test_where_no_folder_can_be_written_the_kernel_is_compiled_without_one(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def njit(signature: Any, *, cache: bool = False, **options: Any) -> Any:
         if cache:
-            raise RuntimeError("cannot cache function: no locator available")
+            raise error
         return lambda function: (function, options)
 
     monkeypatch.setattr(kernel.nb, "njit", njit)
