@@ -35,11 +35,14 @@ class Header:
         The writer schema that it brings along, or the reason why that is refused.
     codec
         ``avro.codec``; ``null`` where there is none.
+    plain
+        Whether schema and codec are all that it says: anything else may be another in every message.
     """
 
     prefix: bytes
     schema: WriterSchema | Poison
     codec: bytes
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def _read_bytes(message: bytes, p: int) -> tuple[bytes, int]:
     return message[p : p + size], p + size
 
 
-def _read_header(message: bytes) -> Header:
+def _read_meta(message: bytes) -> tuple[dict[bytes, bytes], int]:
+    """The entries of a header, and where they end."""
     meta: dict[bytes, bytes] = {}
     p = len(MAGIC)
     while True:
@@ -100,11 +104,10 @@ def _read_header(message: bytes) -> Header:
         for _ in range(count):
             key, p = _read_bytes(message, p)
             meta[key], p = _read_bytes(message, p)
-    return Header(message[:p], _schema(meta), meta.get(b"avro.codec", b"null"))
+    return meta, p
 
 
-def _schema(meta: dict[bytes, bytes]) -> WriterSchema | Poison:
-    text = meta.get(b"avro.schema")
+def _schema(text: bytes | None) -> WriterSchema | Poison:
     if text is None or len(text) > MAX_TEXT:
         return Poison("schema_refused", "the container has no schema in its header, or one that is too long")
     try:
@@ -116,13 +119,14 @@ def _schema(meta: dict[bytes, bytes]) -> WriterSchema | Poison:
 
 
 class Headers:
-    """Reads headers; of messages that begin with the same bytes only the first is parsed.
+    """Reads headers; of messages that begin with the same bytes, or have the same schema, only the first is parsed.
 
     Not for several threads at once.
     """
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Header] = OrderedDict()
+        self._schemas: OrderedDict[bytes, WriterSchema | Poison] = OrderedDict()
 
     def read(self, message: bytes) -> Header:
         """The header of a message that begins with `MAGIC`.
@@ -137,12 +141,24 @@ class Headers:
                 if prefix is not next(reversed(self._known)):
                     self._known.move_to_end(prefix)
                 return self._known[prefix]
-        header = _read_header(message)
-        if len(header.prefix) <= _KEPT_BYTES:
+        meta, end = _read_meta(message)
+        schema, codec = self._schema(meta.get(b"avro.schema")), meta.get(b"avro.codec", b"null")
+        header = Header(message[:end], schema, codec, meta.keys() <= {b"avro.schema", b"avro.codec"})
+        if header.plain and end <= _KEPT_BYTES:
             self._known[header.prefix] = header
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return header
+
+    def _schema(self, text: bytes | None) -> WriterSchema | Poison:
+        schema = self._schemas.get(text) if text else None
+        if schema is None:
+            schema = _schema(text)
+            if text and len(text) <= _KEPT_BYTES:
+                self._schemas[text] = schema
+                if len(self._schemas) > _KEPT:
+                    self._schemas.popitem(last=False)
+        return schema
 
 
 def read_blocks(message: bytes, header: Header) -> Iterator[Block]:

@@ -43,7 +43,7 @@ class Group:
         The writer schema.
     kind
         ``wire``: 0x00, schema id, datum. ``container``: an Avro object container file of one record, not compressed.
-        ``raw``: one of more records or compressed, which is kept whole.
+        ``raw``: one of more records, compressed, or with entries of its own in its header, which is kept whole.
     prefix
         A container's header up to its sync marker; else empty.
     message
@@ -212,7 +212,7 @@ class Decoder:
         for row in batch.frames.containers.tolist():
             try:
                 header, schema, blocks = self._open(batch.values[row])
-                if header.codec == b"null" and len(blocks) == 1 and blocks[0].records == 1:
+                if header.plain and header.codec == b"null" and len(blocks) == 1 and blocks[0].records == 1:
                     _, rows, found = single.setdefault(header.prefix, (schema, [], []))
                     rows.append(row)
                     found.append(blocks[0])

@@ -257,6 +257,22 @@ def test_a_container_of_one_record_is_told_apart_from_its_frame(decoder: Decoder
         assert messages.buffer[start:end].tobytes() == encode_datum(PACKET, [FULL, BARE][i])
 
 
+def test_containers_that_say_more_than_their_schema_are_kept_whole_in_one_group(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    of: Callable[..., WriterSchema] = WriterSchema.of
+    monkeypatch.setattr(WriterSchema, "of", lambda text: parsed.append(text) or of(text))
+    values = []
+    for i in range(3):
+        out = io.BytesIO()
+        fastavro.writer(out, OUTER, [{**FULL, "label": f"n{i}"}], metadata={"made.at": f"{i} s"})
+        values.append(out.getvalue())
+    group = only(decoder.check(values))
+    assert (group.kind, group.prefix, group.message.tolist(), len(parsed)) == ("raw", b"", [0, 1, 2], 1)
+    assert read(group, "label") == [b"n0", b"n1", b"n2"]
+
+
 def test_the_schema_of_containers_that_begin_alike_is_parsed_once(
     decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
