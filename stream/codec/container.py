@@ -102,7 +102,12 @@ def _read_meta(message: bytes) -> tuple[dict[bytes, bytes], int]:
         if count > MAX_META - len(meta):
             raise Poison("bad_header", f"the container's header has more than {MAX_META} entries")
         for _ in range(count):
+            begin = p
             key, p = _read_bytes(message, p)
+            try:
+                key.decode()
+            except UnicodeDecodeError as error:
+                raise Poison("bad_utf8", f"a key of the container's header is not UTF-8, at byte {begin}") from error
             meta[key], p = _read_bytes(message, p)
     return meta, p
 
@@ -134,7 +139,7 @@ class Headers:
         Raises
         ------
         Poison
-            ``truncated``, ``varint`` or ``bad_length``: the header itself cannot be read.
+            ``truncated``, ``varint``, ``bad_length``, ``bad_header`` or ``bad_utf8``: the header itself cannot be read.
         """
         for prefix in reversed(self._known):
             if message.startswith(prefix):

@@ -380,6 +380,7 @@ def test_containers_that_are_wrong_have_their_codes(decoder: Decoder) -> None:
         b"Obj\x01" + b"\xff" * 12: "varint",
         b"Obj\x01\x02\x01xx": "bad_length",
         b"Obj\x01\xc0\x84\x3d" + b"x" * 50: "bad_header",
+        good.replace(b"avro.codec", b"avro.code\xff"): "bad_utf8",
     }
     assert [refusal.code for refusal in decoder.check(list(cases)).refused] == list(cases.values())
 
