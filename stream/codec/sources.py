@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 import threading
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from stream.codec.gate import parse_json
 from stream.codec.lookup import SchemaAway, SchemaSource, SchemaUnknown
 from stream.codec.references import whole
 from stream.codec.registry import RegistrySchemas
 from stream.codec.schema import WriterSchema
-from stream.errors import Poison, Wrong
+from stream.errors import Wrong
 
 __all__ = ["FolderSchemas", "SchemaAway", "SchemaSource", "SchemaUnknown", "open_schemas"]
 
@@ -58,7 +58,7 @@ class FolderSchemas:
         tree = self.folder / str(schema_id // 100) / str(schema_id % 100)
         try:
             if flat.is_file():
-                return WriterSchema.of(flat.read_bytes().decode(), schema_id)
+                return WriterSchema.of(_text(flat), schema_id)
             for path in sorted(tree.glob("*.alert.avsc")):
                 return WriterSchema.of(_resolved(path), schema_id)
             if self.ids():
@@ -74,12 +74,14 @@ def _resolved(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The text of one file of a tree; what is no JSON is refused with the file's name."""
+    """The text of one file; one that is no JSON may still be on its way into the folder."""
     text = path.read_bytes().decode()
     try:
-        parse_json(text)
-    except Poison as error:
-        raise Poison(error.code, f"{path.name}: {error.message}", error.advice) from error
+        json.loads(text)
+    except RecursionError:
+        return text
+    except ValueError as error:
+        raise SchemaAway(f"{path} is not JSON, or not all of it is there yet: {error}") from error
     return text
 
 
