@@ -41,6 +41,9 @@ MAX_FIXED = 2**31 - 1
 MAX_NESTING = 160
 """Brackets inside one another in the text: five for each level of the types."""
 
+MAX_REASON = 400
+"""Characters of what is said to be wrong: names may have millions, and each message that is refused says it."""
+
 _BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _FULL_NAME = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -49,8 +52,9 @@ _PRIMITIVES: dict[str, AvroType] = {name: Primitive(name) for name in get_args(P
 
 def refused(reason: str) -> Poison:
     """The error of a schema that does not pass."""
+    said = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}…"
     return Poison(
-        "schema_refused", f"the writer schema is refused: {reason}", "see docs/reference/packet-check.md for the limits"
+        "schema_refused", f"the writer schema is refused: {said}", "see docs/reference/packet-check.md for the limits"
     )
 
 

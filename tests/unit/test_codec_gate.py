@@ -199,3 +199,10 @@ def test_a_namespace_of_null_is_none_as_for_fastavro() -> None:
     assert WriterSchema.of(json.dumps(schema)).fingerprint == expected
     with pytest.raises(Poison, match="no name"):
         WriterSchema.of(json.dumps({**inner, "namespace": 0}))
+
+
+def test_what_is_said_of_a_schema_is_bounded_whatever_its_names_are() -> None:
+    name = "x" * 1_000_000
+    with pytest.raises(Poison, match="x…") as refused:
+        WriterSchema.of(json.dumps(record(["null", name], name)))
+    assert len(str(refused.value)) < 600
