@@ -222,7 +222,7 @@ def _paths(answer: dict[str, Any]) -> list[str]:
     """Where a registry has the schemas to which an answer of its refers."""
     references = answer.get("references") or []
     try:
-        named = [(str(one["subject"]), int(one["version"])) for one in references]
+        named = [(quote(str(one["subject"]), safe=""), int(one["version"])) for one in references]
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise refused("its references do not name a subject and a version each") from error
-    return [f"subjects/{quote(subject, safe='')}/versions/{version}" for subject, version in named]
+    return [f"subjects/{subject}/versions/{version}" for subject, version in named]

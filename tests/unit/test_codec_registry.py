@@ -226,6 +226,7 @@ def test_a_schema_whose_type_or_references_are_null_is_avro(registry: Registry, 
         ({"schema": "syntax", "schemaType": "PROTOBUF"}, "PROTOBUF"),
         ({"schema": TEXT, "references": [{"name": "a", "subject": "b"}]}, "a subject and a version each"),
         ({"schema": TEXT, "references": 7}, "a subject and a version each"),
+        ({"schema": TEXT, "references": [{"subject": "\ud800", "version": 1}]}, "a subject and a version each"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused_for_ever(
