@@ -218,7 +218,8 @@ async def _redriven(settings: Settings, records: tuple[str, ...], code: str | No
     survey = load_survey(settings.need("survey"))
     wanted = tuple(parse_record(text) for text in records) or None
     store = open_store(settings.need("alertdb"))
-    decoder = Decoder(open_schemas(settings.value("schemas")), survey.paths, max_packet=ours.max_packet_bytes)
+    schemas = open_schemas(settings.value("schemas"), cache=settings.kept_schemas())
+    decoder = Decoder(schemas, survey.paths, max_packet=ours.max_packet_bytes)
     engine = open_engine(settings.need("level1"))
     try:
         async with publishing(engine, store, SystemClock(), _say) as committer:

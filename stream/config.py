@@ -101,6 +101,11 @@ class Settings(Layered):
             raise Wrong("setting_missing", f"{name} is not set", advice)
         return found
 
+    def kept_schemas(self) -> Path | None:
+        """Folder beside the alerts in which a registry's schemas are kept; None where the AlertDB is no folder."""
+        alertdb = self.value("alertdb")
+        return None if not alertdb or "://" in alertdb else Path(alertdb) / "schemas"
+
     def need_topics(self) -> tuple[str, ...]:
         """The topics, at least one; raises Wrong where none is set."""
         if not self.topic:

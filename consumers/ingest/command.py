@@ -49,7 +49,8 @@ async def _run(settings: Settings, ingest: IngestSettings) -> int:
 
     ingest.need_apart(settings.need_topics())
     survey = load_survey(settings.need("survey"))
-    decoder = Decoder(open_schemas(settings.value("schemas")), survey.paths, max_packet=ingest.max_packet_bytes)
+    schemas = open_schemas(settings.value("schemas"), cache=settings.kept_schemas())
+    decoder = Decoder(schemas, survey.paths, max_packet=ingest.max_packet_bytes)
     engine = open_engine(settings.need("level1"))
     visits = None
     if ingest.visits_topic:

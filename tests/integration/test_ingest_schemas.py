@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from doubles.ingest_live import Live, living, once, rows, until
 from doubles.ingest_run import IngestRun, Sent, sent
 from doubles.lsst_samples import VERSIONS, sample, schema_text, sent_sample
+from doubles.nursery import Nursery
 from doubles.registry import registry
 
 from stream.level1.archive import AlertArchive
@@ -72,6 +74,22 @@ async def test_schemas_come_from_a_folder_a_tree_or_a_registry(
         assert await ids(run) == {1, 2, 3}
         if kind == "registry":
             assert sorted(served.asked) == ["/schemas/ids/1101", "/schemas/ids/704"]
+
+
+@pytest.mark.parametrize("how", ["down", "empty"])
+async def test_what_a_registry_told_once_survives_a_restart_while_it_is_down_or_empty(
+    how: str, nursery: Nursery, broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    with registry({1000: schema_text(1000)}) as served:
+        run = on_sqlite(broker, tmp_path, served.url)
+        await run.migrate()
+        for source in (1, 2):
+            run.send([sent(source)])
+            daemon = run.start(nursery, tmp_path / f"{source}.log", "--until-idle-s", "0.2")
+            assert await asyncio.to_thread(daemon.wait, 60.0) == 0, daemon.said()
+            assert await ids(run) == set(range(1, source + 1))
+            served.schemas, served.up = {}, how == "empty"
+    assert len(list((run.alertdb / "schemas").glob("*/1000.avsc"))) == 1
 
 
 async def held(live: Live, code: str) -> None:
