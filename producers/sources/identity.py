@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -32,14 +33,18 @@ def identities(names: Sequence[str], means: Means) -> list[Identity]:
 def _identity(name: str, means: Means) -> Identity:
     if name.startswith(SYNTHETIC):
         model = load_model(model_of(name))
-        text = open_schemas(means.schemas).get(model.schema_id).text
-        return Identity(name, "made visits", _digest([repr(model), text]))
+        return Identity(name, "made visits", _digest([repr(model), _schema(means.schemas, model.schema_id)]))
     if name.startswith(NIGHT):
         segments = means.nights(name).segments(night_number(name))
         packets = sum(records for _, records in segments)
         holds = f"{len(segments)} segments with {packets} packets"
         return Identity(name, holds, _digest(f"{segment} {records}" for segment, records in segments))
     return _of_files(name, means.survey)
+
+
+def _schema(schemas: str | None, schema_id: int) -> str:
+    """The schema's JSON in one order of its keys: a package that puts it together may give another at each start."""
+    return json.dumps(json.loads(open_schemas(schemas).get(schema_id).text), sort_keys=True)
 
 
 def _of_files(name: str, survey: str) -> Identity:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +108,21 @@ def test_made_visits_are_their_model(tmp_path: Path) -> None:
     assert shipped.digest == mine.digest and [shipped.source, mine.source] == names
     path.write_text(text.replace("start_mjd = ", "start_mjd = 1"))
     assert identities(names, Means())[1].digest != mine.digest
+
+
+def test_made_visits_are_the_same_in_every_process() -> None:
+    code = (
+        "from producers.sources.identity import identities\n"
+        "from producers.sources.opening import Means\n"
+        "print(identities(['synthetic:visits=1'], Means())[0].digest)"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "0123"
+    }
+    assert len(told) == 1
 
 
 def test_what_is_not_there_is_said_as_when_it_is_opened(tmp_path: Path) -> None:
