@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.alert import Header
+from stream.clock import Deadline, SystemClock
 from stream.errors import Fatal, SkyburstError, Wrong
 from stream.log import Log, kafka_logger
 from stream.metrics import TRANSPORT_ERRORS
@@ -16,13 +19,29 @@ from stream.transport.publisher import OnDelivery
 from stream.transport.security import NO_SECURITY, Security
 
 FULL_WAIT_S = 0.05
+REFUSED_TOGETHER = frozenset(
+    {KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP, KafkaError._INVALID_DIFFERENT_RECORD}
+)
+"""What all records of a batch may be told because of one of them."""
 LOG = Log("stream.transport")
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    headers: tuple[Header, ...]
+    timestamp_ms: int | None
+    partition: int | None
+    on_delivery: OnDelivery | None
 
 
 class KafkaPublisher:
     """`Publisher` on a Kafka broker.
 
-    Acknowledged means written by all in-sync replicas; retries neither double nor reorder.
+    Acknowledged means written by all in-sync replicas; retries neither double nor reorder. A broker that refuses one
+    record refuses its whole batch, often without a word on which it was: each record of it is sent again, alone.
 
     Parameters
     ----------
@@ -59,6 +78,9 @@ class KafkaPublisher:
             "error_cb": self._client_error,
         }
         self._fatal: Fatal | None = None
+        self._again: deque[_Record] = deque()
+        self._alone: _Record | None = None
+        self._closed = False
         try:
             self._producer = Producer(conf, logger=kafka_logger())
         except KafkaException as raised:
@@ -74,45 +96,86 @@ class KafkaPublisher:
         partition: int | None = None,
         on_delivery: OnDelivery | None = None,
     ) -> None:
+        while self._again or self._alone is not None:
+            self._producer.poll(FULL_WAIT_S)
+            self._send_again()
+        self._queue(_Record(topic, value, key, tuple(headers), timestamp_ms, partition, on_delivery))
+
+    def _queue(self, record: _Record) -> None:
         if self._fatal is not None:
             raise self._fatal
-        told = None if on_delivery is None else _telling(on_delivery, topic)
         while True:
             try:
                 self._producer.produce(
-                    topic,
-                    value,
-                    key,
-                    -1 if partition is None else partition,
-                    on_delivery=told,
-                    timestamp=timestamp_ms or 0,
-                    headers=list(headers) or None,
+                    record.topic,
+                    record.value,
+                    record.key,
+                    -1 if record.partition is None else record.partition,
+                    on_delivery=self._telling(record),
+                    timestamp=record.timestamp_ms or 0,
+                    headers=list(record.headers) or None,
                 )
             except BufferError:
                 self._producer.poll(FULL_WAIT_S)
                 continue
             except KafkaException as raised:
-                self._refused(kafka_error(raised), topic, on_delivery)
+                self._refused(kafka_error(raised), record)
             return
 
     def poll(self, timeout_s: float = 0.0) -> None:
         self._producer.poll(timeout_s)
+        self._send_again()
 
     def flush(self, timeout_s: float) -> int:
-        return self._producer.flush(timeout_s)
+        deadline = Deadline.after(SystemClock(), timeout_s)
+        left = self._producer.flush(timeout_s)
+        while self._again and not deadline.passed:
+            self._send_again()
+            left = self._producer.flush(deadline.left())
+        return left + len(self._again)
 
     def close(self) -> None:
+        self._closed = True
         self._producer.purge()
+        while self._again:
+            record = self._again.popleft()
+            self._over(record, as_error(KafkaError(KafkaError._PURGE_QUEUE), f"sending to {record.topic}"))
         self._producer.flush(1.0)
         self._producer.close()
 
-    def _refused(self, error: KafkaError, topic: str, on_delivery: OnDelivery | None) -> None:
-        meant = as_error(error, f"sending to {topic}")
+    def _send_again(self) -> None:
+        """The next record that is to be sent alone, once nothing is on its way."""
+        if self._again and not len(self._producer):
+            self._alone = self._again.popleft()
+            try:
+                self._queue(self._alone)
+            except Fatal as fatal:
+                self._over(self._alone, fatal)
+
+    def _telling(self, record: _Record) -> Callable[[KafkaError | None, Message], None]:
+        def told(error: KafkaError | None, message: Message) -> None:
+            together = self._alone is not record and not self._closed
+            if error is not None and error.code() in REFUSED_TOGETHER and together:
+                self._again.append(record)
+                return
+            number, offset = message.partition(), message.offset()
+            meant = None if error is None else as_error(error, f"sending to {record.topic}")
+            self._over(record, meant, -1 if number is None else number, -1 if error or offset is None else offset)
+
+        return told
+
+    def _over(self, record: _Record, error: SkyburstError | None, partition: int = -1, offset: int = -1) -> None:
+        if self._alone is record:
+            self._alone = None
+        if record.on_delivery is not None:
+            record.on_delivery(error, partition, offset)
+
+    def _refused(self, error: KafkaError, record: _Record) -> None:
+        meant = as_error(error, f"sending to {record.topic}")
         if isinstance(meant, Fatal):
             self._fatal = Fatal("publisher_failed", meant.message, "start again with --resume")
             raise self._fatal
-        if on_delivery is not None:
-            on_delivery(meant, -1, -1)
+        self._over(record, meant)
 
     def _client_error(self, error: KafkaError) -> None:
         TRANSPORT_ERRORS.add(code=error.name().lower())
@@ -120,12 +183,3 @@ class KafkaPublisher:
         if isinstance(meant, Fatal):
             self._fatal = Fatal("publisher_failed", meant.message, "start again with --resume")
         LOG.warning("client_error", code=meant.code, detail=error.str(), librdkafka=error.name())
-
-
-def _telling(on_delivery: OnDelivery, topic: str) -> Callable[[KafkaError | None, Message], None]:
-    def told(error: KafkaError | None, message: Message) -> None:
-        number, offset = message.partition(), message.offset()
-        meant = None if error is None else as_error(error, f"sending to {topic}")
-        on_delivery(meant, -1 if number is None else number, -1 if error or offset is None else offset)
-
-    return told

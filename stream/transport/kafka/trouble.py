@@ -24,6 +24,7 @@ _REFUSED = frozenset(
 )
 _LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_NOT_VALID = frozenset({KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP})
 
 
 def kafka_error(raised: KafkaException) -> KafkaError:
@@ -69,6 +70,11 @@ def as_error(error: KafkaError, doing: str) -> SkyburstError:
         return Held("not_authorized", message, "grant this user access to the topic and the group")
     if error.code() in _TOO_LARGE:
         return Poison("too_large", message)
+    if error.code() in _NOT_VALID:
+        advice = (
+            "see whether the topic takes its timestamp (message.timestamp.after.max.ms), and no key (cleanup.policy)"
+        )
+        return Poison("record_refused", message, advice)
     return Transient("broker_away", message, "see whether the broker is up and --bootstrap and kafka_security fit it")
 
 
