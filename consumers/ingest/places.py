@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,13 +16,15 @@ from consumers.ingest.silent import Silent
 from stream.alert import Stream
 from stream.clock import Clock, Deadline, SystemClock
 from stream.commit import ledger
+from stream.commit.batch import Begin
 from stream.commit.identity import newest_generation, streams_of
 from stream.commit.waiting import Tell, Waiter
-from stream.errors import Held, SkyburstError, Transient
+from stream.errors import Fenced, Held, SkyburstError, Transient
 from stream.log import Log
-from stream.tables.trouble import translate
+from stream.tables.trouble import translate, translated
 from stream.transport.source import Partition, Source
 
+T = TypeVar("T")
 Start = Literal["earliest", "latest"] | int
 RETRY_S = 1.0
 PLACES_S = 5.0
@@ -47,7 +50,7 @@ class Places:
     begins
         Where each place of the ledger began: filled in here, for the committer to tell in the files.
     start
-        Where a partition without a ledger row begins.
+        Where a partition without a ledger row begins; ``latest`` holds for those that a topic has when it is begun.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -91,7 +94,7 @@ class Places:
             begins = self._begins(source, missing)
             known = known | dict.fromkeys(missing, LATER)
             known |= self._ask(self._started(begins)) if begins else {}
-        return {part: offset for part, offset in known.items() if part not in self.holds}
+        return {part: known[part] for part in parts if part in known and part not in self.holds}
 
     def _topics(self, source: Source, parts: Sequence[Partition]) -> dict[str, Stream]:
         """The topics as they are now; the partitions of one that is gone are held."""
@@ -107,7 +110,7 @@ class Places:
                 self.holds.release((topic, -1))
         return found
 
-    def _ask(self, work: Coroutine[object, object, dict[Partition, int]]) -> dict[Partition, int]:
+    def _ask(self, work: Coroutine[object, object, T]) -> T:
         """Done in the loop, and given up once it takes too long: what it writes it may write again."""
         asked = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
@@ -118,12 +121,37 @@ class Places:
 
     def _begins(self, source: Source, parts: Sequence[Partition]) -> dict[Partition, int]:
         """Where partitions begin that the ledger has not had, as far as their brokers say so in time."""
-        told, missed = self._silent.ask(source, parts, Deadline.after(self.clock, PLACES_S))
+        whole = self._passed_over(source, parts) if self.start == "latest" else {}
+        wanted = {*parts, *((topic, number) for topic, count in whole.items() for number in range(count))}
+        told, missed = self._silent.ask(source, wanted, Deadline.after(self.clock, PLACES_S))
         for part, error in missed.items():
             _log.warning("place_waits", error=error, topic=part[0], partition=part[1])
         if isinstance(self.start, int):
             return {part: self.start for part, (_, high) in told.items() if not self._beyond(part, self.start, high)}
-        return {part: high if self.start == "latest" else low for part, (low, high) in told.items()}
+        return {part: high if part[0] in whole else low for part, (low, high) in told.items()}
+
+    def _passed_over(self, source: Source, parts: Sequence[Partition]) -> dict[str, int]:
+        """The topics that begin at their ends, and how many partitions each has: all of them begin at once.
+
+        A partition that a topic gets later, when the daemon hears of it, has alerts already: it begins at its log's
+        start.
+        """
+        counts: dict[str, int] = {}
+        for topic, number in parts:
+            counts[topic] = max(number + 1, counts.get(topic, 0) or source.partitions(topic))
+        new = self._ask(self._never_begun(counts))
+        return {topic: count for topic, count in counts.items() if topic in new}
+
+    async def _never_begun(self, counts: Mapping[str, int]) -> set[str]:
+        """The topics of which no partition, in no stream of their name, has a place."""
+        found = set()
+        with translated():
+            for topic, count in counts.items():
+                streams = await streams_of(self.engine, self.streams[self.numbers[topic]].cluster, topic)
+                places = [(stream, number) for stream in streams for number in range(count)]
+                if not await ledger.places(self.engine, places):
+                    found.add(topic)
+        return found
 
     def _beyond(self, part: Partition, start: int, end: int) -> bool:
         """Hold a partition that was to begin beyond its log: its next messages would be left out."""
@@ -198,6 +226,7 @@ class Places:
         starts = {place: begins[part] for place, part in wanted.items()}
         while True:
             try:
+                await self._insert(starts)
                 found = await ledger.begin(self.engine, starts, self.instance)
                 await self._learn(found)
             except (SQLAlchemyError, OSError, SkyburstError) as error:
@@ -208,3 +237,11 @@ class Places:
                 continue
             self._waiter.done()
             return {wanted[place]: offset for place, offset in found.items()}
+
+    async def _insert(self, starts: Mapping[ledger.Place, int]) -> None:
+        """All or none: whoever sees a place of a topic can tell that the others without one are new."""
+        begins = [Begin(stream, partition, start) for (stream, partition), start in starts.items()]
+        with suppress(Fenced):
+            async with self.engine.begin() as connection:
+                await ledger.same_instance(connection, self.instance)
+                await ledger.insert(connection, begins)

@@ -93,6 +93,10 @@ class Source(Protocol):
         """Offset of the first record kept and of the next one to be written, asked of the broker."""
         ...
 
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has, asked of the broker; errors as `stream_of`."""
+        ...
+
     def troubles(self) -> list[PartitionTrouble]:
         """Partitions that stopped since this was last asked. Each is said once."""
         ...

@@ -300,6 +300,15 @@ def test_a_record_beyond_the_largest_is_told_as_undelivered(broker: Broker, topi
     assert told[1:] == [None]
 
 
+def test_a_topic_tells_how_many_partitions_it_has(broker: Broker, topic: str) -> None:
+    broker.create(topic, 3)
+    source = broker.source(topic)
+    assert source.partitions(topic) == 3
+    with pytest.raises(Held) as raised:
+        source.partitions(f"{topic}-absent")
+    assert raised.value.code == "topic_gone"
+
+
 def test_commits_are_seen_by_the_group_and_never_raise(broker: Broker, topic: str) -> None:
     broker.create(topic)
     broker.send(topic, [b"a"] * 5)

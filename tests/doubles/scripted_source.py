@@ -96,6 +96,9 @@ class ScriptedSource:
             raise Transient("broker_away", f"{topic}[{partition}] has no leader")
         return self.bounds.get((topic, partition), (0, 0))
 
+    def partitions(self, topic: str) -> int:
+        return sum(known == topic for known, _ in self.bounds)
+
     def troubles(self) -> list[PartitionTrouble]:
         found, self.told = self.told, []
         return found

@@ -251,6 +251,18 @@ async def test_a_partition_without_a_leader_is_left_for_later_and_the_others_beg
     assert await of(begun, source, A) == {A: 2}
 
 
+async def test_latest_passes_over_what_a_topic_has_when_it_is_begun_and_nothing_of_a_partition_that_comes_later(
+    engine: AsyncEngine,
+) -> None:
+    source = ScriptedSource(bounds={A: (0, 9), B: (3, 5)})
+    assert await of(await places(engine, Holding().holds, start="latest"), source, A) == {A: 9}
+    source.bounds |= {B: (3, 8), ("t", 2): (0, 7)}
+    restarted = await places(engine, Holding().holds, start="latest")
+    assert await of(restarted, source, B, ("t", 2)) == {B: 5, ("t", 2): 0}
+    source.bounds = {("u", 0): (0, 4)}
+    assert await of(restarted, source, ("u", 0)) == {("u", 0): 4}
+
+
 async def test_a_ledger_that_does_not_answer_is_not_waited_for_without_end(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

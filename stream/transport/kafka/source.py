@@ -186,6 +186,15 @@ class KafkaSource:
         except KafkaException as raised:
             raise as_error(kafka_error(raised), f"asking for the offsets of {topic}[{partition}]") from raised
 
+    def partitions(self, topic: str) -> int:
+        try:
+            found = self._consumer.list_topics(topic, timeout=ASK_S).topics[topic]
+        except KafkaException as raised:
+            raise as_error(kafka_error(raised), f"asking for the partitions of {topic}") from raised
+        if found.error is not None:
+            raise as_error(found.error, f"asking for the partitions of {topic}")
+        return len(found.partitions)
+
     def troubles(self) -> list[PartitionTrouble]:
         found, self._troubles = self._troubles, []
         return found
