@@ -309,6 +309,14 @@ def test_a_topic_tells_how_many_partitions_it_has(broker: Broker, topic: str) ->
     assert raised.value.code == "topic_gone"
 
 
+def test_a_topic_that_is_named_twice_is_read_once(broker: Broker, topic: str) -> None:
+    broker.create(topic)
+    broker.send(topic, [b"a", b"b"])
+    source = broker.source(topic)
+    source.subscribe([topic, topic], from_start, nothing, nothing)
+    assert [value for _, _, value in Got(source).count(2).rows] == [b"a", b"b"]
+
+
 def test_commits_are_seen_by_the_group_and_never_raise(broker: Broker, topic: str) -> None:
     broker.create(topic)
     broker.send(topic, [b"a"] * 5)

@@ -10,6 +10,7 @@ import pytest
 from stream.cli.group import run
 from stream.errors import Held, Wrong
 from stream.transport.admin import ALERT_SETTINGS, VISIT_SETTINGS, Topics, TopicState, TopicWish
+from stream.transport.kafka import KafkaSource
 
 
 def test_a_topic_is_made_as_wished_once(kafka: Any, topic: str) -> None:
@@ -44,6 +45,17 @@ def test_what_cannot_be_made_is_wrong_use(kafka: Any, topic: str) -> None:
     with pytest.raises(Held) as held:
         topics.need([topic])
     assert held.value.code == "topic_gone"
+
+
+@pytest.mark.parametrize("name", ["a name with spaces", "a/b", "^alerts.*", "x" * 250])
+def test_a_name_that_no_topic_can_have_is_wrong_use_and_not_waited_for(kafka: Any, name: str) -> None:
+    source = KafkaSource(kafka.bootstrap, "group")
+    with pytest.raises(Wrong) as caught:
+        source.subscribe([name], lambda _: {}, lambda _: None, lambda _: None)
+    source.close()
+    assert caught.value.code == "topic_refused"
+    with pytest.raises(Wrong):
+        Topics(kafka.bootstrap).describe(name)
 
 
 def test_three_replicas_want_two_in_sync() -> None:

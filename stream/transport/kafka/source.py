@@ -86,10 +86,12 @@ class KafkaSource:
         self._ids = TopicIds(admin, clock)
 
     def subscribe(self, topics: Sequence[str], on_assign: OnAssign, on_revoke: OnLeave, on_lost: OnLeave) -> None:
-        for topic in topics:
+        # librdkafka refuses a topic that is named twice.
+        names = list(dict.fromkeys(topics))
+        for topic in names:
             self._ids.learn(topic)
         self._consumer.subscribe(
-            list(topics),
+            names,
             on_assign=lambda _, given: self._gain(on_assign, partitions_of(given)),
             on_revoke=lambda _, given: self._leave(on_revoke, partitions_of(given)),
             on_lost=lambda _, given: self._leave(on_lost, partitions_of(given)),

@@ -62,6 +62,9 @@ def as_error(error: KafkaError, doing: str) -> SkyburstError:
     if error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
         allowed = "the broker's group.min.session.timeout.ms to group.max.session.timeout.ms"
         return Wrong("kafka_setting", message, f"set session_timeout_ms within {allowed}")
+    if error.code() == KafkaError.TOPIC_EXCEPTION:
+        letters = "a topic's name has letters, digits, '.', '_' and '-', 249 at most"
+        return Wrong("topic_refused", message, letters)
     if error.fatal() or error.code() == KafkaError._FATAL:
         return Fatal("broker_fatal", message)
     if error.code() in _GONE:
