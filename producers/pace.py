@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,9 +72,12 @@ def parse_pace(text: str, visit_every_s: float = VISIT_EVERY_S, burst_s: float =
     Raises
     ------
     stream.errors.Wrong
-        ``pace``: neither of them.
+        ``pace``: neither of them, or seconds of ``sky`` that never pass.
     """
     if text == "sky":
+        for name, seconds in (("--visit-every", visit_every_s), ("--burst", burst_s)):
+            if not math.isfinite(seconds):
+                raise Wrong("pace", f"{name} {seconds} is no time", "give seconds")
         return Sky(visit_every_s, burst_s)
     if text == "max":
         return Flat()

@@ -248,6 +248,13 @@ def test_other_paces_are_wrong_use(text: str) -> None:
         parse_pace(text)
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_seconds_that_never_pass_are_wrong_use(seconds: float) -> None:
+    for given in ((seconds, 5.0), (39.0, seconds)):
+        with pytest.raises(Wrong):
+            parse_pace("sky", *given)
+
+
 def test_errors_of_the_publisher_end_the_run_with_its_receipt() -> None:
     publisher = FakePublisher()
     dead = SkyburstError("publisher_failed", "no more")
