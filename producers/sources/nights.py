@@ -117,8 +117,7 @@ class StoredNights:
             # Asked for again: whoever takes the messages may be slow, and other segments are read meanwhile.
             for message in self._reader(segment).messages(commit):
                 if (message.record.partition, message.record.offset) in wanted:
-                    timestamp = None if message.timestamp < 0 else message.timestamp
-                    yield Outgoing(message.key, message.value, message.headers, timestamp)
+                    yield Outgoing(message.key, message.value, message.headers, message.timestamp)
 
     def _stored(self, segment: int) -> _Stored:
         rows = self._reader(segment).table(_COLUMNS)

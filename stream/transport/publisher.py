@@ -32,7 +32,7 @@ class Publisher(Protocol):
         value
             None sends a tombstone.
         timestamp_ms
-            Milliseconds since 1970-01-01 UTC; None is now.
+            Milliseconds since 1970-01-01 UTC, -1 for none; None is now, and so is 0, with which librdkafka means that.
         partition
             None leaves it to the key's hash, or to chance where there is no key.
         on_delivery

@@ -46,7 +46,8 @@ def test_a_stored_night_is_sent_again_exactly(nursery: Nursery, shared_data: Pat
                 nights[visit.night] += 1
                 headers = (*alert.headers, ("twice", b"1"), ("twice", None))
                 key = None if number % 2 else b"key %d" % number
-                publisher.send("first", alert.value, key, headers, 1_600_000_000_000 + number)
+                stamp = 1_600_000_000_000 + number if number else -1
+                publisher.send("first", alert.value, key, headers, stamp)
         assert publisher.flush(20) == 0
         publisher.close()
         (tmp_path / "alertdb").mkdir()
