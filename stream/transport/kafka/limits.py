@@ -8,6 +8,10 @@ MIB = 1 << 20
 LARGEST_MESSAGE = 10 * MIB
 """Bytes: what skyburst's topics take (``max.message.bytes``), above the packets of a few MiB that surveys send."""
 
+LARGEST_REQUEST = 100 * MIB
+"""Bytes: what a stock broker takes in one request (``socket.request.max.bytes``), so no batch of its log has more. An
+answer with a larger one would never be read, nor would what lies behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
@@ -40,7 +44,7 @@ class FetchLimits:
             "queued.min.messages": 1_000_000,
             "fetch.max.bytes": max(self.fetch_bytes, LARGEST_MESSAGE),
             "fetch.message.max.bytes": self.partition_bytes,
-            "receive.message.max.bytes": max(self.fetch_bytes, LARGEST_MESSAGE) + LARGEST_MESSAGE + MIB,
+            "receive.message.max.bytes": max(self.fetch_bytes, LARGEST_MESSAGE) + LARGEST_REQUEST + MIB,
             "fetch.wait.max.ms": self.wait_ms,
             "fetch.queue.backoff.ms": self.backoff_ms,
         }
