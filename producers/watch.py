@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
@@ -152,11 +153,19 @@ class Bar:
         self._progress.stop()
 
 
-def watch_for(file: TextIO, clock: Clock) -> Watch:
-    """The watch that fits `file`: a bar where it is a terminal, else lines."""
+def watch_for(file: TextIO | None, clock: Clock) -> Watch:
+    """The watch that fits `file`: a bar where it is a terminal, else lines; None is a stream that was closed."""
+    if file is None:
+        return Unwatched()
     if file.isatty():
         return Bar(file)
-    return Lines(lambda text: print(text, file=file, flush=True), clock)
+
+    def say(text: str) -> None:
+        # A reader that is gone, or a log on a full disk, is no reason to stop sending.
+        with suppress(OSError):
+            print(text, file=file, flush=True)
+
+    return Lines(say, clock)
 
 
 def _name(visit: Visit) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
+from pathlib import Path
 
 from replay_doubles import FakePublisher, visit_of
 
@@ -51,3 +53,14 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines() -> None:
     Replay(publisher, Plan("r", "alerts", "lsst", "visits"), watch=watch, clock=publisher.clock).run([visit_of(7, 64)])
     assert "visit 7 of night 20260305" in terminal.getvalue()
     assert "64/64" in terminal.getvalue()
+
+
+def test_everything_is_sent_though_nobody_can_be_told() -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails, too
+    for nobody in (None, full):
+        publisher = FakePublisher()
+        watch = watch_for(nobody, publisher.clock)
+        outcome = Replay(publisher, Plan("r", "alerts"), watch=watch, clock=publisher.clock).run([visit_of(7, 64)])
+        assert outcome.complete and outcome.tally.acknowledged == 64
+    with suppress(OSError):
+        full.close()
