@@ -175,6 +175,18 @@ class Receipts:
             text = f"runs cannot be kept in {self.folder}: {error.strerror or error}"
             raise Wrong("output", text, "name another folder with --state") from error
 
+    def need_new(self, run: str) -> None:
+        """Refuse an id that a run has already: its announcements stand, and its list of what is left to send.
+
+        Raises
+        ------
+        stream.errors.Wrong
+            ``run``.
+        """
+        if self._file(run).exists():
+            text = f"run {run} was begun already, as {self._file(run)} has it"
+            raise Wrong("run", text, "go on with it by --resume, or give this one another id")
+
     def save(self, receipt: Receipt, failed: Iterable[Unacknowledged] = ()) -> None:
         """Write the run's files, whole or not at all.
 

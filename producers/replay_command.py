@@ -149,6 +149,7 @@ def _earlier(receipts: Receipts, sources: list[str], topic: str, run: str | None
         if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
             raise Wrong("run", f"{name!r} is no name for a run", "use up to 64 letters, digits, - and _")
         receipts.open()
+        receipts.need_new(name)
         return Earlier(Receipt(name, sources, topic, time.time()), {}, False)
     receipt = receipts.find(sources, topic, run)
     return Earlier(receipt, receipts.unacknowledged(receipt.run), not receipt.announced)

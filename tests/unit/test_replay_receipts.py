@@ -16,7 +16,7 @@ from producers.acknowledged import Acknowledged
 from producers.pace import Flat
 from producers.receipts import Identity, Receipt, Receipts, Unacknowledged
 from producers.replay import Outcome, Plan, Tally
-from producers.replay_command import _report, _save
+from producers.replay_command import _earlier, _report, _save
 from stream.cli.group import run as run_command
 from stream.errors import Wrong
 
@@ -46,6 +46,16 @@ def test_before_tells_only_what_an_earlier_run_had(earlier: set[int], now: set[i
             done.add(number)
     assert found == earlier
     assert len(done) == len(earlier | now)
+
+
+def test_an_id_is_given_to_one_run(tmp_path: Path) -> None:
+    receipts = Receipts(tmp_path)
+    receipts.save(Receipt("r1", ["a"], "alerts", 5.0, acknowledged=[(0, 4)]))
+    with pytest.raises(Wrong) as raised:
+        _earlier(receipts, ["a"], "alerts", "r1", resume=False)
+    assert raised.value.code == "run"
+    assert _earlier(receipts, ["a"], "alerts", "r2", resume=False).receipt.run == "r2"
+    assert _earlier(receipts, ["a"], "alerts", "r1", resume=True).receipt.acknowledged == [(0, 4)]
 
 
 def test_a_receipt_comes_back_as_it_was_saved(tmp_path: Path) -> None:
