@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from level1_batches import batch, column, engine, put, server, stored, text, url, verdicts  # noqa: F401
-from sqlalchemy import select
+from level1_batches import FIRST, LAST, batch, column, engine, put, server, stored, text, url, verdicts  # noqa: F401
+from sqlalchemy import select, update
 from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,9 +18,10 @@ from stream.errors import Fatal, Held, Poison
 from stream.level1 import rows, write
 from stream.level1.rows import Level1Column, ready
 from stream.level1.write import Verdict, foreign_query, insert_rows, judge
+from stream.local import LocalMariadb
 from stream.tables.engine import open_engine
 from stream.tables.migrate import migrate
-from stream.tables.model import table
+from stream.tables.model import Version, table, version
 from stream.tables.trouble import translated
 
 NEW, REPEATED, CONFLICT = (int(one) for one in Verdict)
@@ -306,6 +307,28 @@ async def test_every_connection_is_set_as_the_protocol_asks(server: AsyncEngine)
             assert await write.statement_limit(conn) == rows.STATEMENT_BYTES
     assert tuple(found[:-1]) == ("READ-COMMITTED", 5, 5, 0, "utf8mb4")
     assert "STRICT_ALL_TABLES" in found[-1] and "ONLY_FULL" not in found[-1]
+
+
+async def test_what_a_server_sets_for_people_who_type_changes_no_answer(
+    mariadb: LocalMariadb, level1_url: str, rng: np.random.Generator
+) -> None:
+    odd = {"sql_select_limit": 2, "completion_type": 2, "sql_safe_updates": 1}
+    usual = {name: mariadb.execute(f"SELECT @@GLOBAL.{name}")[0][0] for name in odd}
+    made = open_engine(level1_url)
+    try:
+        for name, value in odd.items():
+            mariadb.execute(f"SET GLOBAL {name} = {value}")
+        await migrate(made, FIRST, LAST)
+        await put(made, batch(range(9), rng))
+        async with made.begin() as conn:
+            await conn.execute(update(table("schema_version")).values(minor=0))
+        assert len(await stored(made)) == 9
+        assert len((await put(made, batch(range(9), rng, commit=2), commit=2))[1]) == 9
+        assert (await migrate(made, FIRST, LAST)).found == Version(version().major, 0)
+    finally:
+        for name, value in usual.items():
+            mariadb.execute(f"SET GLOBAL {name} = {value!r}")
+        await made.dispose()
 
 
 async def test_on_sqlite_a_writer_has_the_lock_from_the_beginning_and_a_reader_never(tmp_path: Path) -> None:
