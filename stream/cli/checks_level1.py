@@ -53,9 +53,10 @@ async def _connected(url: str, ask: Ask) -> Finding:
 
 
 async def _version(connection: AsyncConnection) -> Finding:
-    from stream.tables.migrate import check
+    from stream.tables.migrate import check, must_be_whole
 
     found = await check(connection)
+    await must_be_whole(connection)
     return Finding("ok", f"version {found.version}, instance {found.instance}")
 
 

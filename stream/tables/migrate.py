@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Table, inspect, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from stream.errors import Fatal
+from stream.errors import Fatal, Transient
 from stream.tables.model import Version, metadata, table, version
-from stream.tables.nights import ensure_partitions, partition_clause
+from stream.tables.nights import alter, ensure_partitions, partition_clause, partitions
+from stream.tables.trouble import translated
+
+OTHERS_S = 60
+"""Seconds that a migration waits for another one to end."""
 
 Step = Callable[[AsyncConnection], Coroutine[Any, Any, None]]
 
@@ -85,18 +91,72 @@ async def migrate(engine: AsyncEngine, from_night: int, upto_night: int) -> Migr
     Raises
     ------
     Fatal
-        ``level1_version``: the database is of a later major version.
+        ``level1_version``: the database is of a later major version. ``level1_tables``: a table is not as it should be.
+    Transient
+        ``level1_busy``: another migration goes on. ``lock_wait``: somebody has a transaction open on a table.
+        The others are those of `stream.tables.trouble.translate`.
     """
-    async with engine.begin() as conn:
-        found = await stored(conn)
-        if found is None:
-            await conn.run_sync(_create, from_night, upto_night)
-            await conn.execute(table("schema_version").insert().values(**_first_row()))
-        else:
-            await _advance(conn, found.version)
-        made = await ensure_partitions(conn, upto_night)
-        now = await check(conn)
+    with translated():
+        async with _alone(engine) as conn:
+            found = await stored(conn)
+            had = await partitions(conn)
+            if found is None:
+                await must_be_whole(conn, absent=True)
+                await conn.run_sync(_create, from_night, upto_night)
+                await conn.execute(table("schema_version").insert().values(**_first_row()))
+            else:
+                await _advance(conn, found.version)
+                await must_be_whole(conn)
+            await ensure_partitions(conn, upto_night)
+            made = [part.name for part in await partitions(conn) if part not in had]
+            now = await check(conn)
     return Migrated(found.version if found else None, now, tuple(made))
+
+
+async def must_be_whole(conn: AsyncConnection, *, absent: bool = False) -> None:
+    """Hold the tables of the database against the model; columns and tables beyond it may be there.
+
+    Parameters
+    ----------
+    absent
+        Whether tables may be missing.
+
+    Raises
+    ------
+    Fatal
+        ``level1_tables``: a table is missing, or has not all of its columns.
+    """
+    have = await conn.run_sync(lambda sync: inspect(sync).get_multi_columns())
+    columns = {key[1]: {one["name"] for one in found} for key, found in have.items()}
+    for made in metadata().tables.values():
+        if made.name not in columns:
+            if not absent:
+                advice = "restore the database, or rebuild it: `skyburst level1 rebuild`, into an empty one"
+                raise Fatal("level1_tables", f"the Level-1 database has lost its table {made.name}", advice)
+        elif lacking := [one.name for one in made.columns if one.name not in columns[made.name]]:
+            text = f"the table {made.name} is none of skyburst's: it has no column {', '.join(lacking[:3])}"
+            raise Fatal("level1_tables", text, "give Level-1 a database of its own")
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction beside which no other migration of the database goes on; on SQLite none could."""
+    async with engine.connect() as conn:
+        if conn.dialect.name == "sqlite":
+            async with conn.begin():
+                yield conn
+            return
+        lock = "CONCAT('skyburst migrate ', MD5(DATABASE()))"
+        if (await conn.exec_driver_sql(f"SELECT GET_LOCK({lock}, {OTHERS_S})")).scalar() != 1:
+            text = "another migration of this database goes on"
+            raise Transient("level1_busy", text, "run this again when it has ended")
+        await conn.commit()
+        try:
+            async with conn.begin():
+                yield conn
+        finally:
+            with suppress(SQLAlchemyError):  # the server lets go by itself where the connection is lost
+                await conn.exec_driver_sql(f"SELECT RELEASE_LOCK({lock})")
 
 
 async def renew_instance(conn: AsyncConnection) -> str:
@@ -111,7 +171,7 @@ async def add_column(conn: AsyncConnection, name: str, column: str) -> None:
     have = await conn.run_sync(lambda sync: {one["name"] for one in inspect(sync).get_columns(name)})
     if column not in have:
         ddl = CreateColumn(table(name).c[column]).compile(dialect=conn.dialect)
-        await conn.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {ddl}".replace("%", "%%"))
+        await alter(conn, name, f"ADD COLUMN {ddl}")
 
 
 async def _advance(conn: AsyncConnection, found: Version) -> None:

@@ -15,10 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.errors import Fatal, Wrong
 from stream.tables.model import table
+from stream.tables.trouble import translated
 
 NIGHTS = 30
 PORTION = 10_000
 """Rows that one transaction deletes."""
+ALTER_WAIT_S = 5
+"""Seconds that an ALTER TABLE waits for transactions that have its table: whoever comes later waits behind it."""
 FIRST, _LAST = "earlier", "later"
 _NAME = re.compile(r"p(\d{8})")
 
@@ -55,7 +58,7 @@ def night_of(day: date) -> int:
 def block_of(night: int) -> int:
     """The first night of the 30 that `night` belongs to: the blocks are the same for every database."""
     day = day_of(night)
-    return night_of(day - timedelta(days=day.toordinal() % NIGHTS))
+    return night_of(_moved(day, -(day.toordinal() % NIGHTS)))
 
 
 def blocks(from_night: int, upto_night: int) -> list[int]:
@@ -103,8 +106,21 @@ async def ensure_partitions(conn: AsyncConnection, upto_night: int) -> list[str]
         return []
     starts = blocks(beyond, upto_night)
     parts = [*_parts(starts), f"PARTITION {_LAST} VALUES LESS THAN MAXVALUE"]
-    await conn.exec_driver_sql(f"ALTER TABLE level1 REORGANIZE PARTITION {_LAST} INTO ({', '.join(parts)})")
+    await alter(conn, "level1", f"REORGANIZE PARTITION {_LAST} INTO ({', '.join(parts)})")
     return [f"p{start}" for start in starts]
+
+
+async def alter(conn: AsyncConnection, name: str, what: str) -> None:
+    """ALTER TABLE of table `name`; on MariaDB it gives up after `ALTER_WAIT_S` where somebody has the table.
+
+    Raises
+    ------
+    Transient
+        ``lock_wait``: nothing was changed.
+    """
+    wait = "" if conn.dialect.name == "sqlite" else f" WAIT {ALTER_WAIT_S}"
+    with translated():
+        await conn.exec_driver_sql(f"ALTER TABLE {name}{wait} {what}".replace("%", "%%"))
 
 
 async def clear_first(engine: AsyncEngine, before_night: int) -> int:
@@ -151,9 +167,9 @@ async def retire(conn: AsyncConnection, before_night: int) -> list[str]:
     old = [part for part in await partitions(conn) if part.below is not None and part.below <= bound]
     dropped = [part.name for part in old if part.name != FIRST]
     if len(old) > len(dropped):
-        await conn.exec_driver_sql(f"ALTER TABLE level1 TRUNCATE PARTITION {FIRST}")
+        await alter(conn, "level1", f"TRUNCATE PARTITION {FIRST}")
     if dropped:
-        await conn.exec_driver_sql(f"ALTER TABLE level1 DROP PARTITION {', '.join(dropped)}")
+        await alter(conn, "level1", f"DROP PARTITION {', '.join(dropped)}")
     return [part.name for part in old]
 
 
@@ -174,6 +190,12 @@ def nights_of(parts: Sequence[Partition], name: str) -> tuple[int | None, int | 
 
 
 def _parts(starts: Iterable[int]) -> list[str]:
-    return [
-        f"PARTITION p{start} VALUES LESS THAN ({night_of(day_of(start) + timedelta(days=NIGHTS))})" for start in starts
-    ]
+    return [f"PARTITION p{start} VALUES LESS THAN ({night_of(_moved(day_of(start), NIGHTS))})" for start in starts]
+
+
+def _moved(day: date, days: int) -> date:
+    try:
+        return day + timedelta(days=days)
+    except OverflowError:
+        text = f"the block of the night {night_of(day)} reaches beyond the calendar"
+        raise Wrong("night", text, "give one that is not so near its end") from None

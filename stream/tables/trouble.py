@@ -23,22 +23,29 @@ _VALUE: Policy = (Poison, "level1_refused", "")
 _DUPLICATE: Policy = (Fenced, "level1_duplicate", "")
 _RIGHTS: Policy = (Fatal, "level1_rights", "give the user its role: see deploy/mariadb/roles.sql")
 _TABLES: Policy = (Fatal, "level1_version", "run skyburst level1 migrate")
+_NO_DATABASE: Policy = (Fatal, "level1_version", "make it (deploy/mariadb/roles.sql does), or mend its name in the URL")
 _TLS: Policy = (Fatal, "level1_tls", "give the authority that signed the server's certificate as ssl_ca in the URL")
+_LOCKED: Policy = (
+    Transient,
+    "lock_wait",
+    "another transaction is in the way: see SHOW FULL PROCESSLIST at the server",
+)
 _BROKEN: Policy = (Fatal, "level1_error", "")
 
 _MARIADB: dict[int, Policy] = {
-    **dict.fromkeys((1205,), (Transient, "lock_wait", "")),
+    1205: _LOCKED,
     **dict.fromkeys((1213, 1020), (Transient, "deadlock", "")),
     **dict.fromkeys((1040, 1203, 1226, 1317, 1412, 1615, 1969, 3024), _BUSY),
     **dict.fromkeys((1042, 1043, 1047, 1053, 1077, 1079, 1080, 1129, 1152, 1158, 1159, 1160, 1161), _AWAY),
     **dict.fromkeys((1180, 1184, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2014, 2027, 2055, 4031), _AWAY),
     **dict.fromkeys((1021, 1026, 1030, 1114), _FULL),
     **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
+    1049: _NO_DATABASE,
     1526: (Held, "level1_partition", "run skyburst level1 migrate to make partitions for this night"),
     **dict.fromkeys((1048, 1264, 1265, 1292, 1366, 1406, 1411, 1690), _VALUE),
     **dict.fromkeys((1022, 1062, 1169, 1586), _DUPLICATE),
     **dict.fromkeys((1044, 1045, 1142, 1143, 1227, 1370, 1698), _RIGHTS),
-    **dict.fromkeys((1049, 1054, 1146, 1364), _TABLES),
+    **dict.fromkeys((1054, 1146, 1364), _TABLES),
 }
 
 _SQLITE: dict[int, Policy] = {

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from level1_batches import FIRST, LAST, batch, column, engine, put, server, stored, url  # noqa: F401
@@ -10,14 +12,14 @@ from sqlalchemy import inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.commit import ledger
-from stream.errors import Fatal, SkyburstError
+from stream.errors import Fatal, SkyburstError, Transient
 from stream.level1.write import statement_limit
 from stream.local import LocalMariadb
 from stream.tables import migrate as migration
 from stream.tables import nights as tables_nights
 from stream.tables.engine import level1_url as parsed
 from stream.tables.engine import open_engine
-from stream.tables.migrate import check, migrate, renew_instance
+from stream.tables.migrate import check, migrate, must_be_whole, renew_instance
 from stream.tables.migrate import stored as version_stored
 from stream.tables.model import Version, metadata, table, version
 from stream.tables.nights import (
@@ -167,6 +169,75 @@ async def test_migrate_leaves_a_newer_database_alone(engine: AsyncEngine) -> Non
         await conn.execute(update(table("schema_version")).values(major=99))
     with pytest.raises(Fatal, match="newer"):
         await migrate(engine, FIRST, LAST)
+
+
+async def test_migrations_that_begin_together_make_everything_once(level1_url: str) -> None:
+    several = [open_engine(level1_url) for _ in range(4)]
+    for last in (LAST, 20280101):
+        done = await asyncio.gather(*(migrate(one, FIRST, last) for one in several))
+        assert sum(bool(one.partitions) for one in done) == 1
+        assert len({one.now for one in done}) == 1
+    for one in several:
+        await one.dispose()
+
+
+async def test_a_migration_that_waits_for_somebody_gives_up_before_everybody_waits_behind_it(
+    server: AsyncEngine, level1_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables_nights, "ALTER_WAIT_S", 1)
+    forgotten = open_engine(level1_url)
+    async with forgotten.connect() as conn:
+        await conn.exec_driver_sql("SELECT COUNT(*) FROM level1")
+        for change in (migrate(server, FIRST, 20280101), retired(server, 20270101)):
+            with pytest.raises(Transient) as caught:
+                await asyncio.wait_for(change, 30)
+            assert caught.value.code == "lock_wait" and "PROCESSLIST" in caught.value.advice
+    assert (await migrate(server, FIRST, 20280101)).partitions
+    assert await retired(server, 20270101)
+    await forgotten.dispose()
+
+
+async def retired(made: AsyncEngine, before: int) -> list[str]:
+    async with made.begin() as conn:
+        return await retire(conn, before)
+
+
+async def test_a_table_of_somebody_else_is_not_taken_for_ours(url: str) -> None:
+    made = open_engine(url)
+    async with made.begin() as conn:
+        await conn.exec_driver_sql("CREATE TABLE commits (number INTEGER)")
+        await conn.exec_driver_sql("CREATE TABLE notes (number INTEGER)")
+    with pytest.raises(Fatal, match="commits is none of skyburst's") as caught:
+        await migrate(made, FIRST, LAST)
+    assert caught.value.code == "level1_tables"
+    async with made.begin() as conn:
+        assert set(await conn.run_sync(lambda sync: inspect(sync).get_table_names())) == {"commits", "notes"}
+        await conn.exec_driver_sql("DROP TABLE commits")
+    assert (await migrate(made, FIRST, LAST)).found is None, "tables of other names are none of our concern"
+    await made.dispose()
+
+
+async def test_a_table_that_was_lost_is_told_and_not_made_again_empty(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await conn.exec_driver_sql("DROP TABLE ledger")
+        await conn.exec_driver_sql("ALTER TABLE level1 ADD COLUMN remark INTEGER")
+    for look in (migrate(engine, FIRST, LAST), whole(engine)):
+        with pytest.raises(Fatal, match="lost its table ledger") as caught:
+            await look
+        assert caught.value.code == "level1_tables"
+
+
+async def whole(made: AsyncEngine) -> None:
+    async with made.connect() as conn:
+        await must_be_whole(conn)
+
+
+async def test_a_migration_that_cannot_reach_its_database_is_transient(level1_url: str) -> None:
+    made = open_engine(parsed(level1_url).set(port=1))
+    with pytest.raises(Transient) as caught:
+        await migrate(made, FIRST, LAST)
+    assert caught.value.code == "level1_away"
+    await made.dispose()
 
 
 async def test_a_new_instance_id_is_another_one(engine: AsyncEngine) -> None:

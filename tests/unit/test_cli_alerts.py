@@ -73,8 +73,9 @@ def test_what_is_missing_is_asked_for(capsys: pytest.CaptureFixture[str], monkey
     assert "SKYBURST_LEVEL1" in capsys.readouterr().err
 
 
-def test_a_database_that_is_not_there_is_unreachable(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["alerts", "--object", "1", "--survey", "a", "--level1", "mysql://u:geheim@127.0.0.1:1/db"]
+@pytest.mark.parametrize("verb", [["alerts", "--object", "1"], ["level1", "migrate"], ["status"]])
+def test_a_database_that_is_not_there_is_unreachable(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*verb, "--survey", "a", "--level1", "mysql://u:geheim@127.0.0.1:1/db"]
     assert run(arguments) == 3
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "geheim" not in err

@@ -82,6 +82,7 @@ def ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
         ["level1", "migrate", "--upto-night", "20261399"],
         ["level1", "migrate", "--from-night", "20260301", "--upto-night", "20260201"],
         ["level1", "retire", "--before", HUGE],
+        ["level1", "retire", "--before", "00010101"],
         ["level1", "rebuild", "--survey-file", "/nowhere.toml"],
     ],
     ids=lambda arguments: " ".join(word[:20] for word in arguments),

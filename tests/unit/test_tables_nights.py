@@ -35,6 +35,12 @@ def test_what_is_no_day_is_no_night(night: int) -> None:
         day_of(night)
 
 
+@pytest.mark.parametrize(("first", "last"), [(10101, 20261231), (20260101, 99991231)])
+def test_a_block_beyond_the_calendar_is_wrong_use(first: int, last: int) -> None:
+    with pytest.raises(Wrong, match="beyond the calendar"):
+        partition_clause(first, last)
+
+
 def test_the_clause_has_a_first_and_a_last_that_take_the_rest() -> None:
     clause = partition_clause(20261121, 20261231)
     assert clause.startswith(
