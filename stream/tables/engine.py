@@ -22,7 +22,7 @@ from sqlalchemy.engine.interfaces import PoolProxiedConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from stream.errors import Wrong
+from stream.errors import Fatal, Wrong
 
 LOCK_WAIT_S = 5
 """Seconds that a statement waits for a row lock, and that the server lets a writing transaction stand idle."""
@@ -53,6 +53,14 @@ _MARIADB_SESSION = {
 
 _DRIVERS = {"mysql": ("mysql+aiomysql", "mysql+pymysql"), "sqlite": ("sqlite+aiosqlite", "sqlite+pysqlite")}
 _TLS_FILES = {"ssl_ca", "ssl_cert", "ssl_key"}
+_OPTIONS = {
+    "mysql": {
+        *_TLS_FILES,
+        *("charset", "unix_socket", "user", "password", "read_default_file", "read_default_group", "program_name"),
+    },
+    "sqlite": set[str](),
+}
+"""What a URL may say behind its question mark: the drivers meet any other word with a traceback, or pass over it."""
 
 
 def level1_url(setting: str | URL) -> URL:
@@ -67,7 +75,7 @@ def level1_url(setting: str | URL) -> URL:
     Raises
     ------
     Wrong
-        ``level1_url``: not a URL, another kind of database, or a database without a name.
+        ``level1_url``: not a URL, another kind of database, a database without a name, or an unknown option.
     """
     advice = "give mysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
     try:
@@ -78,9 +86,22 @@ def level1_url(setting: str | URL) -> URL:
     kind = url.drivername.split("+")[0].replace("mariadb", "mysql")
     if kind not in _DRIVERS:
         raise Wrong("level1_url", f"Level-1 cannot be kept in {kind!r}", advice)
+    _must_be_plain(str(setting), kind, set(url.query))
     if url.database in (None, "", ":memory:"):
         raise Wrong("level1_url", f"the Level-1 URL {url.render_as_string()} names no database", advice)
     return url.set(drivername=_DRIVERS[kind][0])
+
+
+def _must_be_plain(setting: str, kind: str, options: set[str]) -> None:
+    if kind == "sqlite" and "?" in setting:
+        raise Wrong("level1_url", "the SQLite URL has a question mark in it", "give no options; in a path write %3F")
+    if kind == "mysql" and setting.count("@") > 1:
+        # What is behind the first one would be taken for the host, and told to whoever reads of it.
+        text = "the Level-1 URL has more than one @ in it"
+        raise Wrong("level1_url", text, "write @ inside a password as %40, / as %2F, ? as %3F, % as %25")
+    if unknown := options - _OPTIONS[kind]:
+        known = ", ".join(sorted(_OPTIONS[kind]))
+        raise Wrong("level1_url", f"the Level-1 URL has no option {min(unknown)!r}", f"known are {known}")
 
 
 def sqlite_file(url: str | URL) -> Path | None:
@@ -149,9 +170,14 @@ def _bare(url: URL) -> URL:
 
 def _tls(files: Mapping[str, str]) -> ssl.SSLContext:
     """aiomysql wants a context where SQLAlchemy would hand it a dictionary."""
-    context = ssl.create_default_context(cafile=files.get("ssl_ca"))
-    if "ssl_cert" in files:
-        context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
+    try:
+        context = ssl.create_default_context(cafile=files.get("ssl_ca"))
+        if "ssl_cert" in files:
+            context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
+    except OSError as error:
+        told = ", ".join(f"{name}={file}" for name, file in sorted(files.items()))
+        text = f"the files of the Level-1 URL cannot be used: {error.strerror or error} ({told})"
+        raise Wrong("level1_url", text, "give PEM files that this user may read") from error
     return context
 
 
@@ -202,10 +228,20 @@ def _settle(engine: Engine, readonly: bool) -> None:
         cursor.execute(f"PRAGMA query_only = {'ON' if readonly else 'OFF'}")
         cursor.close()
 
+    if readonly:
+        event.listen(engine, "do_connect", _must_be_there)
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A transaction that reads before it writes fails at once with "database is locked", whatever the timeout.
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+
+def _must_be_there(_dialect: Any, _record: Any, arguments: list[Any], _options: Any) -> None:
+    """SQLite makes a file that is not there: whoever only reads would leave an empty one where a path was mistyped."""
+    if not Path(arguments[0]).exists():
+        text = f"there is no database {arguments[0]}"
+        raise Fatal("level1_version", text, "see that the path is right; `skyburst level1 migrate` makes one")
 
 
 def _notice_lost_host(connection: Any, _record: Any) -> None:

@@ -22,6 +22,11 @@ _BUSY: Policy = (Transient, "level1_busy", "")
 _VALUE: Policy = (Poison, "level1_refused", "")
 _DUPLICATE: Policy = (Fenced, "level1_duplicate", "")
 _RIGHTS: Policy = (Fatal, "level1_rights", "give the user its role: see deploy/mariadb/roles.sql")
+_DENIED: Policy = (
+    Fatal,
+    "level1_rights",
+    "see that user, password and host are right, and whether the server asks for TLS (ssl_ca=FILE in the URL)",
+)
 _TABLES: Policy = (Fatal, "level1_version", "run skyburst level1 migrate")
 _NO_DATABASE: Policy = (Fatal, "level1_version", "make it (deploy/mariadb/roles.sql does), or mend its name in the URL")
 _TLS: Policy = (Fatal, "level1_tls", "give the authority that signed the server's certificate as ssl_ca in the URL")
@@ -44,7 +49,8 @@ _MARIADB: dict[int, Policy] = {
     1526: (Held, "level1_partition", "run skyburst level1 migrate to make partitions for this night"),
     **dict.fromkeys((1048, 1264, 1265, 1292, 1366, 1406, 1411, 1690), _VALUE),
     **dict.fromkeys((1022, 1062, 1169, 1586), _DUPLICATE),
-    **dict.fromkeys((1044, 1045, 1142, 1143, 1227, 1370, 1698), _RIGHTS),
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370), _RIGHTS),
+    **dict.fromkeys((1045, 1698, 3159), _DENIED),
     **dict.fromkeys((1054, 1146, 1364), _TABLES),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream.errors import Fatal, Wrong
-from stream.tables.engine import level1_url, sqlite_file
+from stream.tables.engine import level1_url, open_engine, open_reader, sqlite_file
 from stream.tables.lock import only_daemon
 from stream.tables.roles import Role, roles_sql
 
@@ -44,6 +44,42 @@ def test_what_is_no_level1_url_is_refused_without_its_password(setting: str) -> 
         level1_url(setting)
     assert caught.value.code == "level1_url"
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "mysql://u:s3cr@et@h/db",
+        "mysql://u:x@s3/cr#et@h:1/db",
+        "mysql://u:s3cr@e?t@h/db",
+        "mysql://u:p@h/db?ssl_mode=REQUIRED",
+        "mysql://u:p@h/db?connect_timeout=soon",
+        "mysql://u:p@h/db?ssl_ca=/nowhere.pem",
+        f"mysql://u:p@h/db?ssl_cert={__file__}",
+        "sqlite:///a?b.db",
+        "sqlite:///a.db?mode=ro",
+    ],
+)
+def test_a_url_that_would_mean_something_else_is_refused_and_nothing_of_a_password_told(setting: str) -> None:
+    with pytest.raises(Wrong) as caught:
+        open_reader(setting)
+    assert caught.value.code == "level1_url"
+    assert not any(part in caught.value.message for part in ("s3", "cr", "et@"))
+
+
+async def test_whoever_only_reads_makes_no_file_where_there_is_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/mis%3Ftyped.db"
+    with pytest.raises(Fatal, match="there is no database"), open_reader(url).connect():
+        pass
+    with pytest.raises(Fatal, match="there is no database"):
+        async with open_engine(url, readonly=True).connect():
+            pass
+    assert list(tmp_path.iterdir()) == []
+    writer = open_engine(url)
+    async with writer.connect():
+        pass
+    await writer.dispose()
+    assert [path.name for path in tmp_path.glob("*.db")] == ["mis?typed.db"]
 
 
 def test_sqlite_file_is_none_on_mariadb() -> None:

@@ -56,6 +56,12 @@ def test_an_error_number_of_the_system_is_not_taken_for_one_of_the_server() -> N
     assert translate(OSError(1045, "whatever")).code == "level1_away"
 
 
+def test_who_is_not_let_in_is_not_told_that_a_role_is_wanting() -> None:
+    """So MariaDB answers a wrong password, and whoever comes without TLS where it asks for that."""
+    assert "TLS" in translate(said_by_mariadb(1045)).advice and "roles.sql" in translate(said_by_mariadb(1142)).advice
+    assert "migrate" not in translate(said_by_mariadb(1049)).advice
+
+
 def test_ours_stay_as_they_are() -> None:
     ours = Held("schema_unknown", "wait")
     assert translate(ours) is ours
