@@ -17,7 +17,7 @@ from stream.cli.options import ID, NIGHT, shared_options
 from stream.cli.output import plain, show_json, writing
 from stream.cli.survey_name import survey_name
 from stream.config import Settings
-from stream.errors import Poison, SkyburstError, Wrong
+from stream.errors import Fatal, SkyburstError, Transient, Wrong
 
 if TYPE_CHECKING:
     from stream.level1.archive import AlertArchive
@@ -55,8 +55,9 @@ def alert(
     """The packet of each diaSourceId ID, as it came.
 
     Where more packets than one have the id, the newest night's is given and the others are named on stderr.
-    Ends with 1 where an id is not there, or where a packet in quarantine was to be given as Avro or as images: it
-    need not be Avro, but --format wire and json give its bytes.
+    Ends with 1 where an id is not there, where a packet cannot be had (retired, damaged, without images), or where one
+    in quarantine was to be given as Avro or as images: it need not be Avro, but --format wire and json give its bytes.
+    The others are given all the same.
     """
     from stream.level1.archive import AlertArchive
     from stream.tables.nights import day_of
@@ -64,6 +65,7 @@ def alert(
     if night is not None:
         day_of(night)
     missing = 0
+    documents: list[dict[str, object]] = []
     many = everything or len(ids) > 1
     with AlertArchive(settings.need("level1"), settings.need("alertdb"), survey_name(settings)) as archive:
         for source in ids:
@@ -75,7 +77,9 @@ def alert(
                 continue
             chosen = places if everything else places[:1]
             _name_others(source, places[len(chosen) :])
-            missing += _give(archive, chosen, form, output, many)
+            missing += _give(archive, chosen, form, output, many, documents)
+    if form == "json" and output is None and (many or documents):
+        show_json(documents if many else documents[0])
     return 1 if missing else 0
 
 
@@ -87,21 +91,29 @@ def _name_others(source: int, others: list[Place]) -> None:
         click.echo(f"{text}; --all gives all, --night chooses", err=True)
 
 
-def _give(archive: AlertArchive, places: list[Place], form: Format, output: Path | None, many: bool) -> int:
-    """Give the packets; how many could not be had in this form."""
-    if form == "json" and output is None:
-        found = [_as_json(archive, place) for place in places]
-        show_json(found if len(places) > 1 or many else found[0])
-        return 0
-    if many and output is None and form != "cutouts":
+def _give(
+    archive: AlertArchive,
+    places: list[Place],
+    form: Format,
+    output: Path | None,
+    many: bool,
+    documents: list[dict[str, object]],
+) -> int:
+    """Give the packets, or put what stdout is to have into `documents`; how many could not be had in this form."""
+    if many and output is None and form not in ("cutouts", "json"):
         raise Wrong("output", "more than one packet does not fit on stdout", "give a folder with --output")
     unread = 0
     for place, name in _named(places, many):
         try:
-            _give_one(archive, place, form, output, name, many)
-        except Poison as poison:
+            if form == "json" and output is None:
+                documents.append(_as_json(archive, place))
+            else:
+                _give_one(archive, place, form, output, name, many)
+        except (Transient, Fatal, Wrong):
+            raise
+        except SkyburstError as error:
             unread += 1
-            click.echo(line(poison), err=True)
+            click.echo(f"{line(error)} (alert {place.source} of {place.night}, {place.standing})", err=True)
     return unread
 
 

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +17,7 @@ from stream.alertdb.damage import SegmentAbsent
 from stream.alertdb.reader import Message, SegmentReader
 from stream.alertdb.segment import SegmentRef
 from stream.alertdb.store import SegmentStore, open_store
-from stream.errors import Held, SkyburstError
+from stream.errors import Held, SkyburstError, Transient
 from stream.level1.packet import Packet, Place, Standing
 from stream.tables.engine import open_reader
 from stream.tables.model import table
@@ -49,7 +50,7 @@ class AlertArchive:
 
     def __init__(self, level1: str, alertdb: str | SegmentStore, survey: str | None = None) -> None:
         self._engine = open_reader(level1)
-        self._store = open_store(alertdb) if isinstance(alertdb, str) else alertdb
+        self._store = _opened(alertdb) if isinstance(alertdb, str) else alertdb
         self._named = survey
         self._survey: int | None = None
         self._lock = threading.Lock()
@@ -146,7 +147,11 @@ class AlertArchive:
             except SegmentAbsent:
                 # It may just have been sealed, copied or moved: its row says where to.
                 self._drop(place.segment)
+            try:
                 return read(self._reader(place))
+            except SegmentAbsent as absent:
+                advice = "see that the setting alertdb is right; else `skyburst verify` names what is lost"
+                raise Held("segment_absent", absent.message, advice) from absent
 
     def _reader(self, place: Place) -> SegmentReader:
         reader = self._readers.get(place.segment)
@@ -174,6 +179,13 @@ class AlertArchive:
         if row.state == "retired":
             raise SkyburstError("segment_retired", f"the packets of segment {segment} were retired")
         return SegmentRef(segment, row.dataName, row.indexName, row.dataLength, row.indexLength)
+
+
+def _opened(alertdb: str) -> SegmentStore:
+    """A store to read from: a folder that is not there is not made."""
+    if "://" not in alertdb and not Path(alertdb).exists():
+        raise Transient("store_away", f"there is no folder {alertdb}", "is alertdb right, and its file system mounted?")
+    return open_store(alertdb)
 
 
 def _level1(survey: int, source: int, night: int | None) -> sa.Select[Any]:

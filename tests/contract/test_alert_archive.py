@@ -348,6 +348,41 @@ async def test_a_packet_in_quarantine_is_no_avro_file_and_the_others_are_given(
     assert "1000 is in quarantine (truncated: ends too early); take its message with --format wire" in ended.stderr
 
 
+@pytest.mark.parametrize("form", ["json", "wire"])
+async def test_what_was_retired_or_lost_does_not_keep_the_others_back(world: World, tmp_path: Path, form: str) -> None:
+    from level1_batches import column
+
+    _, old = await stored(world)
+    later, new = batch(world.rng, "wire", count=2, offset=1000), world.store.create(header("wire"))
+    base = publish(new, later)
+    await world.insert("segments", **segment_row(new.ref, "wire"))
+    await world.rows(later, new, base, night=column(np.full(2, 20261123)), commitId=2)
+    rows = table("segments")
+    async with world.engine.begin() as conn:
+        await conn.execute(rows.update().where(rows.c.segment == old.header.number).values(state="retired"))
+    asked = ["1000", "1010", "1001", "--all", "--format", form]
+    folder = tmp_path / "out"
+    ended = command(world, alert, *asked, *(["--output", str(folder)] if form == "wire" else []))
+    names = ["1000-20261123-first.bin", "1001-20261123-first.bin"]
+    if form == "json":
+        given = [f"{one['diaSourceId']}-{one['night']}-first.bin" for one in json.loads(ended.stdout)]
+        assert given == names
+    else:
+        assert sorted(path.name for path in folder.iterdir()) == names
+    assert ended.return_value == 1 and ended.stderr.count("were retired") == 3 == ended.stderr.count("\n")
+    assert "(alert 1010 of 20261121, first)" in ended.stderr
+
+    (world.folder / new.ref.data_name).unlink()
+    ended = command(world, alert, "1000")
+    assert ended.return_value == 1 and "alertdb is right" in ended.stderr and ended.stdout == ""
+
+
+async def test_a_folder_of_packets_that_is_not_there_is_told_and_not_made(world: World, tmp_path: Path) -> None:
+    with pytest.raises(SkyburstError, match="there is no folder") as caught:
+        AlertArchive(world.url, str(tmp_path / "mistyped"))
+    assert exit_code(caught.value) == 3 and not (tmp_path / "mistyped").exists()
+
+
 async def test_alert_ends_with_one_where_an_id_is_not_there(world: World) -> None:
     await stored(world)
     ended = command(world, alert, "1000", "424242")
