@@ -61,9 +61,13 @@ async def _version(connection: AsyncConnection) -> Finding:
 
 
 async def _session(connection: AsyncConnection) -> Finding:
+    """What holds for a connection; ``level1_packet`` where the server takes too little of one statement."""
     if connection.dialect.name == "sqlite":
         mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
         return Finding("ok", f"SQLite, journal {mode}: one host, one daemon")
+    from stream.level1.write import statement_limit
+
+    await statement_limit(connection)
     names = ("tx_isolation", "sql_mode", "innodb_lock_wait_timeout", "idle_write_transaction_timeout", _FLUSH)
     query = f"SELECT VERSION(), {', '.join('@@' + name for name in names)}"
     found = (await connection.exec_driver_sql(query)).one()

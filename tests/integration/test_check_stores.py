@@ -8,7 +8,7 @@ from pathlib import Path
 from doubles.called import Called, call, call_away
 from doubles.ingest_run import IngestRun
 
-from stream.local import LocalKafka
+from stream.local import LocalKafka, LocalMariadb
 from stream.tables.nights import night_of
 
 
@@ -35,6 +35,21 @@ async def test_check_passes_on_what_is_well_and_names_what_is_not(
     assert told.pop("level1 rights") == "warn" and told.pop("level1 session") in ("ok", "warn")
     assert set(told.values()) == {"ok"}
     assert not [path for path in (tmp_path / "alertdb").rglob("*") if path.is_file()]
+
+
+async def test_check_says_so_where_a_commit_would_not_fit_into_a_statement(
+    mariadb: LocalMariadb, level1_url: str, tmp_path: Path
+) -> None:
+    run = IngestRun("127.0.0.1:1", "alerts", level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    usual = mariadb.execute("SELECT @@GLOBAL.max_allowed_packet")[0][0]
+    mariadb.execute("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        called = await call_away(run, "check", "--json")
+    finally:
+        mariadb.execute(f"SET GLOBAL max_allowed_packet = {usual}")
+    found = {row["check"]: row for row in called.json}["level1 session"]
+    assert found["verdict"] == "fails" and found["what"].startswith("level1_packet") and "16M" in found["do"]
 
 
 async def test_check_ends_with_3_where_a_server_is_away_and_with_1_where_a_setting_cannot_work(
