@@ -44,6 +44,12 @@ def mjd_tai(text: str, now: float) -> float:
 
 
 def _from_unix(seconds: float) -> float:
-    from astropy.time import Time
+    import warnings
 
-    return float(Time(seconds, format="unix").tai.mjd)
+    from astropy.time import Time
+    from erfa import ErfaWarning  # type: ignore[import-untyped]
+
+    with warnings.catch_warnings():
+        # Of leap seconds before 1960, or some years ahead, it says that it does not know them.
+        warnings.simplefilter("ignore", ErfaWarning)
+        return float(Time(seconds, format="unix").tai.mjd)
