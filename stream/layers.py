@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -25,11 +26,19 @@ TABLES = ("ingest", "release", "query")
 """The tables of the config file; keys outside them are what all verbs share."""
 
 
+_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]*):.*@", re.DOTALL)
+
+
 class SecretUrl(SecretStr):
     """A URL or path that may carry a password: shown without it, whole only by ``get_secret_value()``."""
 
     def _display(self) -> str:
-        return redact(self.get_secret_value())
+        return _shown(self.get_secret_value())
+
+
+def _shown(url: str) -> str:
+    """As `redact` does it in a line of text, where a blank ends a URL; here the whole text is one."""
+    return redact(_PASSWORD.sub(r"\g<head>:***@", url))
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -47,6 +56,22 @@ def require_private(path: Path, what: str) -> None:
         raise Wrong("secret_readable", f"{what}: everybody on this machine can read {path}", f"chmod o-r {path}")
 
 
+def read_secret(path: Path, what: str) -> str:
+    """The secret in a private file, without the end of its line; `what` names the setting.
+
+    Raises
+    ------
+    Wrong
+        ``setting``: it cannot be read. ``secret_readable``: everybody can.
+    """
+    require_private(path, what)
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        raise Wrong("setting", f"{what}: {path} cannot be read ({why})", "check the path and its rights") from error
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """Secrets from the files that ``<VARIABLE>_FILE`` names."""
 
@@ -55,8 +80,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
         named = os.environ.get(variable)
         if not named or not is_secret(field):
             return None, field_name, False
-        require_private(Path(named), variable)
-        return Path(named).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        return read_secret(Path(named), variable), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
@@ -86,7 +110,7 @@ class _ConfigFile(PydanticBaseSettingsSource):
                 near = get_close_matches(key, [*fields, *(() if table else TABLES)], n=1)
                 advice = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(fields)}"
                 raise Wrong("setting", f"{path}: no setting is called {table + '.' if table else ''}{key}", advice)
-            if (is_secret(fields[key]) and redact(str(value)) != str(value)) or "password" in key:
+            if (is_secret(fields[key]) and _shown(str(value)) != str(value)) or "password" in key:
                 require_private(path, f"{key} is a secret")
         return dict(values)
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from stream.errors import Wrong
-
 if TYPE_CHECKING:
     from stream.config import SettingDoc
     from stream.layers import Layered
@@ -124,11 +122,6 @@ def _metavar(doc: SettingDoc, annotation: str) -> str:
 def _given(doc: SettingDoc, value: Any) -> Any:
     if not doc.secret or value is None:
         return (",".join(value) or None) if isinstance(value, tuple) else value
-    from stream.layers import require_private
+    from stream.layers import read_secret
 
-    path = Path(value)
-    require_private(path, doc.flag)
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Wrong("setting", f"{doc.flag}: {path} cannot be read", "check the path") from error
+    return read_secret(Path(value), doc.flag)

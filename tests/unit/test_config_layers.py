@@ -134,6 +134,15 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET in settings.need("level1") and settings.value("kafka_password") == SECRET
 
 
+@pytest.mark.parametrize("password", ["hunter2 correct", "hunter2\tcor@rect", "hunter2/cor rect"])
+def test_a_password_with_a_blank_is_not_shown_either(password: str, tmp_path: Path) -> None:
+    settings = Settings.load({"level1": f"mysql://u:{password}@h/db", "alertdb": "/data/a b@c"})
+    assert (str(settings.level1), str(settings.alertdb)) == ("mysql://u:***@h/db", "/data/a b@c")
+    with pytest.raises(Wrong, match="chmod o-r"):
+        line = f'level1 = "mysql://u:{password}@h/db"'.replace("\t", "\\t")
+        Settings.load(config=config(tmp_path, line, mode=0o644))
+
+
 @pytest.mark.parametrize("name", ["kafka_mechanism", "kafka_security"])
 def test_a_secret_given_in_the_wrong_place_is_not_in_the_error(name: str) -> None:
     with pytest.raises(SkyburstError) as caught:
@@ -147,6 +156,17 @@ def test_a_secret_may_lie_in_a_private_file(tmp_path: Path, monkeypatch: pytest.
     secret.chmod(0o440)
     monkeypatch.setenv("SKYBURST_KAFKA_PASSWORD_FILE", str(secret))
     assert Settings.load({"kafka_user": "u", "kafka_security": "scram"}).value("kafka_password") == SECRET
+
+
+def test_a_secret_file_that_cannot_be_read_is_wrong_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, binary = tmp_path / "folder", tmp_path / "binary"
+    folder.mkdir(mode=0o700)
+    binary.write_bytes(b"\xff\xfe\x00")
+    binary.chmod(0o600)
+    for path, why in ((folder, "Is a directory"), (binary, "no UTF-8 text")):
+        monkeypatch.setenv("SKYBURST_LEVEL1_FILE", str(path))
+        with pytest.raises(Wrong, match=f"SKYBURST_LEVEL1_FILE.*{why}"):
+            Settings.load()
 
 
 def test_a_secret_file_that_everybody_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
