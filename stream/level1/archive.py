@@ -73,6 +73,8 @@ class AlertArchive:
     def places(self, source: int, night: int | None = None) -> list[Place]:
         """Every packet of diaSourceId `source`, of one night or of all: rows first, newest night first, then repeats,
         conflicts, and what is held in quarantine."""
+        # A NumPy integer, as a column of a table gives it, is bytes to SQLite and equals nothing.
+        source, night = int(source), None if night is None else int(night)
         found = self._rows(source, night)
         with translated(), self._engine.connect() as conn:
             repeats = conn.execute(_repeats(self._number(), source, night)).all()
@@ -115,7 +117,7 @@ class AlertArchive:
         self.close()
 
     def _first(self, source: int, night: int | None) -> Place:
-        found = self._rows(source, night)
+        found = self._rows(int(source), None if night is None else int(night))
         if not found:
             of = f" of night {night}" if night else ""
             advice = "see `skyburst alert ID --all` for packets in quarantine"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stream.errors import SkyburstError
+from stream.errors import SkyburstError, Wrong
 from stream.level1 import query
 from stream.level1.columns import to_arrow
 from stream.level1.query import Query
@@ -60,15 +62,16 @@ class Level1:
 
     def by_visit(self, visit: int, detector: int | None = None) -> pa.Table:
         """The sources of a visit, or of one detector of it."""
-        return self._fetch(query.by_visit(self._survey(), int(visit), detector))
+        one = None if detector is None else int(detector)
+        return self._fetch(query.by_visit(self._survey(), int(visit), one))
 
     def between(self, start: float, end: float, limit: int | None = None) -> pa.Table:
         """The first `limit` sources (all where None) with start <= midpointMjdTai < end, MJD TAI, in order of time."""
-        return self._fetch(query.between(self._survey(), float(start), float(end), limit))
+        return self._fetch(query.between(self._survey(), _moment(start), _moment(end), limit))
 
     def since(self, start: float, limit: int | None = None) -> pa.Table:
         """The first `limit` sources (all where None) with midpointMjdTai >= start, MJD TAI, in order of time."""
-        return self._fetch(query.between(self._survey(), float(start), None, limit))
+        return self._fetch(query.between(self._survey(), _moment(start), None, limit))
 
     def cone(self, ra: float, dec: float, radius: float) -> pa.Table:
         """The sources within `radius` of a position (degrees, ICRS; the rim included), by great-circle distance.
@@ -107,6 +110,13 @@ class Level1:
     def _fetch(self, wanted: Query) -> pa.Table:
         with translated(), self._engine.connect() as conn:
             return to_arrow(conn.execute(wanted).all())
+
+
+def _moment(mjd: float) -> float:
+    """`mjd` as both databases take it: MariaDB knows no infinity, and nobody what NaN is later than."""
+    if math.isnan(mjd):
+        raise Wrong("moment", "NaN is not a time", "give an MJD TAI")
+    return min(max(float(mjd), -sys.float_info.max), sys.float_info.max)
 
 
 async def fetch(conn: AsyncConnection, wanted: Query) -> pa.Table:

@@ -141,6 +141,9 @@ async def test_of_several_nights_the_newest_is_given_and_each_can_be_chosen(worl
         assert archive.packet(1000).decode() == later.datums[0]
         assert archive.packet(1000, 20261121).decode() != later.datums[0]
         assert [place.night for place in archive.places(1000)] == [20261123, 20261121]
+        source, night = np.int64(1000), np.int32(20261123)
+        assert archive.packet(source, night).decode() == later.datums[0], "as a column of a table gives them"
+        assert archive.message(source) == later.messages[0] and len(archive.places(source, night)) == 1
         with pytest.raises(SkyburstError) as caught:
             archive.packet(1000, 20261122)
         assert caught.value.code == "alert_unknown" and exit_code(caught.value) == 1

@@ -81,6 +81,7 @@ async def test_a_visit_and_a_detector_of_it(known: Level1) -> None:
     assert await ask(known.by_visit, 100) == [2, 3, 1, 4]
     assert await ask(known.by_visit, 100, detector=1) == [2, 3]
     assert await ask(known.by_visit, 100, detector=0) == []
+    assert await ask(known.by_visit, np.int64(100), np.int16(1)) == [2, 3], "as a column of a table gives them"
 
 
 async def test_between_takes_its_start_and_not_its_end(known: Level1) -> None:
@@ -88,6 +89,10 @@ async def test_between_takes_its_start_and_not_its_end(known: Level1) -> None:
     assert await ask(known.since, 61009.0) == [9, 10]
     assert await ask(known.since, 61005.5, limit=2) == [6, 7]
     assert await ask(known.since, 70000) == []
+    assert await ask(known.between, -np.inf, np.inf) == await ask(known.since, np.float32(0))
+    assert await ask(known.since, np.inf) == []
+    with pytest.raises(Wrong, match="NaN"):
+        known.between(61000, np.nan)
 
 
 async def test_a_survey_sees_its_own_rows_only(known: Level1, url: str) -> None:
