@@ -35,6 +35,7 @@ _LOCKED: Policy = (
     "lock_wait",
     "another transaction is in the way: see SHOW FULL PROCESSLIST at the server",
 )
+_BINLOG: Policy = (Fatal, "level1_error", "set binlog_format to ROW or MIXED at the server")
 _BROKEN: Policy = (Fatal, "level1_error", "")
 
 _MARIADB: dict[int, Policy] = {
@@ -46,6 +47,7 @@ _MARIADB: dict[int, Policy] = {
     **dict.fromkeys((1021, 1026, 1030, 1114), _FULL),
     **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
     1049: _NO_DATABASE,
+    1665: _BINLOG,
     1526: (Held, "level1_partition", "run skyburst level1 migrate to make partitions for this night"),
     **dict.fromkeys((1048, 1264, 1265, 1292, 1366, 1406, 1411, 1690), _VALUE),
     **dict.fromkeys((1022, 1062, 1169, 1586), _DUPLICATE),

@@ -62,6 +62,11 @@ def test_who_is_not_let_in_is_not_told_that_a_role_is_wanting() -> None:
     assert "migrate" not in translate(said_by_mariadb(1049)).advice
 
 
+def test_a_binary_log_of_statements_is_told_what_to_set() -> None:
+    found = translate(said_by_mariadb(1665))
+    assert (type(found), found.code) == (Fatal, "level1_error") and "MIXED" in found.advice
+
+
 def test_ours_stay_as_they_are() -> None:
     ours = Held("schema_unknown", "wait")
     assert translate(ours) is ours
