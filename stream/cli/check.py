@@ -13,6 +13,7 @@ from stream.cli.options import json_option, shared_options
 from stream.cli.output import show
 from stream.config import Settings
 from stream.errors import SkyburstError
+from stream.redact import redact
 
 Verdict = Literal["ok", "warn", "fails", "unasked"]
 
@@ -64,7 +65,7 @@ def _run(checks: Iterator[tuple[str, str, Check]]) -> Iterator[tuple[str, Findin
         try:
             finding = ask()
         except SkyburstError as error:
-            finding = Finding("fails", f"{error.code}: {error.message}", error.advice)
+            finding = Finding("fails", redact(f"{error.code}: {error.message}"), redact(error.advice))
             code = exit_code(error)
         if finding.verdict == "fails":
             failed.add(name)

@@ -190,6 +190,14 @@ def test_a_check_that_fails_ends_as_its_error_does(error: SkyburstError, code: i
     assert (name, finding.verdict, ended_with) == ("one", "fails", code)
 
 
+def test_a_check_shows_no_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SKYBURST_ALERTDB", "s3x://key:geheim@bucket/x")
+    for form in ([], ["--json"]):
+        assert run(["check", *form]) == 2
+        shown = capsys.readouterr()
+        assert "s3x://key:***@bucket" in shown.out and "geheim" not in shown.out + shown.err
+
+
 @pytest.mark.parametrize("moment", ["9999d", "1900-01-01", "9999-12-31"])
 def test_a_moment_far_away_is_said_without_a_warning(moment: str, capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
