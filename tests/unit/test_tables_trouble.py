@@ -27,6 +27,7 @@ def said_by_mariadb(number: int) -> OperationalError:
         (2006, Transient, "level1_away"),
         (2013, Transient, "level1_away"),
         (1021, Transient, "level1_full"),
+        (3, Transient, "level1_full"),
         (1290, Transient, "level1_read_only"),
         (1526, Held, "level1_partition"),
         (1264, Poison, "level1_refused"),
