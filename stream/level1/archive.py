@@ -76,9 +76,10 @@ class AlertArchive:
         # A NumPy integer, as a column of a table gives it, is bytes to SQLite and equals nothing.
         source, night = int(source), None if night is None else int(night)
         found = self._rows(source, night)
+        survey = self._number()
         with translated(), self._engine.connect() as conn:
-            repeats = conn.execute(_repeats(self._number(), source, night)).all()
-            quarantined = conn.execute(_quarantined(self._number(), source, night)).all()
+            repeats = conn.execute(_repeats(survey, source, night)).all()
+            quarantined = conn.execute(_quarantined(survey, source, night)).all()
         found += [_place(row, row.kind, row.part) for row in repeats]
         found += [_place(row, "quarantined", 0, row.code, row.reason) for row in quarantined]
         return found
@@ -125,8 +126,9 @@ class AlertArchive:
         return found[0]
 
     def _rows(self, source: int, night: int | None) -> list[Place]:
+        survey = self._number()  # before there is a connection: threads that held one would wait for another's
         with translated(), self._engine.connect() as conn:
-            return [_place(row, "first", 0) for row in conn.execute(_level1(self._number(), source, night)).all()]
+            return [_place(row, "first", 0) for row in conn.execute(_level1(survey, source, night)).all()]
 
     def _number(self) -> int:
         if self._survey is None:

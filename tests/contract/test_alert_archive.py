@@ -7,8 +7,11 @@ import dataclasses
 import io
 import json
 import statistics
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +311,21 @@ async def test_a_thousand_packets_come_one_after_the_other_from_one_process(worl
             took.append(time.perf_counter() - begun)
     # Not the figure of the bench, only a floor under it: this machine may be busy.
     assert statistics.median(took) < 0.05
+
+
+async def test_threads_that_begin_together_do_not_wait_for_each_others_connections(world: World) -> None:
+    await stored(world)
+    for _ in range(3):
+        together = threading.Barrier(8)
+
+        def ask(archive: AlertArchive, source: int, together: threading.Barrier = together) -> int:
+            together.wait()
+            return archive.packet(source).place.source
+
+        with world.archive() as archive, ThreadPoolExecutor(8) as pool:
+            begun = time.perf_counter()
+            assert list(pool.map(partial(ask, archive), range(1000, 1008))) == list(range(1000, 1008))
+            assert time.perf_counter() - begun < 20
 
 
 def command(world: World, verb: Any, *arguments: str) -> Any:
