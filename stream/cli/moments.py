@@ -47,9 +47,10 @@ def _from_unix(seconds: float) -> float:
     import warnings
 
     from astropy.time import Time
+    from astropy.utils import iers
     from erfa import ErfaWarning  # type: ignore[import-untyped]
 
-    with warnings.catch_warnings():
-        # Of leap seconds before 1960, or some years ahead, it says that it does not know them.
+    # No server is asked for leap seconds, and of those before 1960, or some years ahead, nothing is said.
+    with iers.conf.set_temp("auto_download", False), warnings.catch_warnings():
         warnings.simplefilter("ignore", ErfaWarning)
         return float(Time(seconds, format="unix").tai.mjd)

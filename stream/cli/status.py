@@ -63,6 +63,7 @@ def _found(settings: Settings) -> dict[str, Any]:
     url = settings.need("level1")
     engine = open_reader(url)
     try:
+        due = asyncio.run(_migrate_is_due(url))
         tables = _tables(engine)
         topics = Topics(settings.need("bootstrap"), security_of(settings)) if settings.bootstrap else None
         places, away = asked(Places.read(engine), topics, settings.topic)
@@ -74,7 +75,7 @@ def _found(settings: Settings) -> dict[str, Any]:
         "partitions": [place.row() for place in places],
         **tables,
         "acceptedGaps": accepted,
-        "migrate": asyncio.run(_migrate_is_due(url)),
+        "migrate": due,
     }
 
 
@@ -130,6 +131,7 @@ def _counted(row: sa.Row[Any]) -> dict[str, Any]:
 
 async def _migrate_is_due(url: str) -> bool:
     from stream.tables.engine import open_engine
+    from stream.tables.migrate import check
     from stream.tables.nights import rows_in_last
     from stream.tables.trouble import translated
 
@@ -137,6 +139,7 @@ async def _migrate_is_due(url: str) -> bool:
     try:
         with translated():
             async with engine.connect() as connection:
+                await check(connection)
                 return await rows_in_last(connection)
     finally:
         await engine.dispose()

@@ -56,3 +56,7 @@ async def test_status_tells_partitions_segments_quarantine_and_daemons_with_and_
     held = await call(run, "status", "--json")
     assert held.code == 1
     assert [(r["held"], r["missing"]) for r in held.json["partitions"]] == [("", None), ("ledger_ahead", [1, 9])]
+    await execute(run.level1, "UPDATE schema_version SET major = 9")
+    later = await call(run, "status")
+    assert (later.code, later.out) == (1, "")
+    assert "Level-1 has version 9" in later.err
