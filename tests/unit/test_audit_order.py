@@ -138,6 +138,12 @@ def test_retired_ranges_are_passed_over_where_nothing_has_their_packets(catalogu
     assert [step[1] for step in steps] == [[(0, 0, 20)], [(0, 20, 30)]]  # type: ignore[index]
 
 
+def test_what_overlaps_a_published_range_is_left_out_though_a_shorter_one_lies_between(catalogue: Catalogue) -> None:
+    retirement = note(9, [], retired=[[1, 0, 0, 100]])
+    catalogue.add([part(retirement), part(note(1, [(0, 20, 30)])), part(note(2, [(0, 50, 110)]), sure=False)])
+    assert [step[1] for step in taken(catalogue)[0]] == [[(0, 0, 100)]]  # type: ignore[index]
+
+
 @given(st.integers(0, 2**32))
 def test_each_offset_is_taken_once_and_what_was_published_always(seed: int) -> None:
     """A made-up past of three partitions, published commits in it, and others that never were."""
@@ -214,16 +220,18 @@ def test_of_a_segment_that_cannot_be_read_to_its_end_nothing_stays(catalogue: Ca
     assert catalogue.places() == []
 
 
-def test_the_work_for_a_commit_does_not_grow_with_how_many_were_taken_before() -> None:
-    """Counted in instructions of SQLite, a hundred at a time."""
+@pytest.mark.parametrize("sure", [True, False])
+def test_the_work_for_a_commit_does_not_grow_with_how_many_were_taken_before(sure: bool) -> None:
+    """Counted in instructions of SQLite, a hundred at a time; where segments are put, no commit is sure."""
     work = {}
     for count in (100, 800):
         with Catalogue() as catalogue:
             told = (note(n, [(0, 10 * n, 10 * n + 10), (1, 10 * n, 10 * n + 10)]) for n in range(1, count + 1))
-            catalogue.add(part(each) for each in told)
+            catalogue.add(part(each, sure=sure) for each in told)
             catalogue.settle(set())
             steps = itertools.count()
             catalogue._base.set_progress_handler(lambda steps=steps: next(steps) < 0, 100)
+            catalogue.drop_unsure()
             assert sum(1 for _ in Order(catalogue).walk()) == count
             work[count] = next(steps) / count
     assert work[800] < 1.5 * work[100], work
