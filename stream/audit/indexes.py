@@ -94,7 +94,10 @@ def _open(file: File, length: int) -> Iterator[tuple[Any, Note]]:
     source = pa.PythonFile(io.BufferedReader(Published(file, length), _BUFFER), mode="r")
     reader = pa.ipc.open_stream(source)
     while source.tell() < length:
-        batch, metadata = reader.read_next_batch_with_custom_metadata()
+        try:
+            batch, metadata = reader.read_next_batch_with_custom_metadata()
+        except StopIteration:
+            raise Damaged(f"the index ends at byte {source.tell()}, before its {length} published bytes") from None
         yield pa.Table.from_batches([batch]), read_note(metadata[b"skyburst"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -118,6 +119,25 @@ def test_an_open_index_is_read_up_to_where_it_is_torn(tmp_path: Path, rng: np.ra
         if cut not in ends:
             with pytest.raises(Damaged):
                 list(read_index(segment.ref.index_name, file, cut))
+    file.close()
+
+
+def test_an_open_index_that_was_cut_behind_a_batch_is_damaged(tmp_path: Path, rng: np.random.Generator) -> None:
+    """As after a power cut on a disk that had not kept what it said: each file ends where an earlier sync left it."""
+    store = LocalStore(tmp_path)
+    segment = store.create(header())
+    ends = []
+    for commit in range(1, 3):
+        each = batch(rng, count=5, offset=commit * 10)
+        segment.publish(segment.append(each.blocks, each.rows, {"commit": commit, "ranges": [], "parts": [], "at": 0}))
+        ends.append(segment.ref.index_length)
+    segment.sync()
+    os.truncate(tmp_path / segment.ref.index_name, ends[0])
+    file = open_files(str(tmp_path)).open(segment.ref.index_name)
+    read = read_index(segment.ref.index_name, file, ends[1])
+    assert next(read)[1].commit == 1
+    with pytest.raises(Damaged, match=f"ends at byte {ends[0]}, before its {ends[1]} published"):
+        next(read)
     file.close()
 
 
