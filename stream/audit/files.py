@@ -186,8 +186,8 @@ def _pieces(file: File, length: int) -> Iterator[bytes]:
         at += len(piece)
 
 
-def _ours(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
+def _ours(name: str | None) -> str:
+    if name is None or _NAME.fullmatch(name) is None:
         raise Absent(name)
     return name
 

@@ -52,6 +52,7 @@ ADVICE: Mapping[str, str] = {
     "row_misplaced": "`skyburst level1 rebuild` into an empty database makes the row again",
     "row_missing": "`skyburst level1 rebuild` into an empty database makes the row again",
     "row_unpublished": "`skyburst level1 rebuild` into an empty database leaves it out",
+    "state_differs": "stop the daemons: a sweep may take its files; `skyburst level1 rebuild` into an empty database",
     "tombstones_differ": "compare the commit's ranges with the topic",
     "visit_part_differs": "`skyburst level1 rebuild` into an empty database sums again",
 }

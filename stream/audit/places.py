@@ -9,7 +9,7 @@ from stream.audit.files import Absent, Files, Unreadable
 from stream.audit.indexes import read_index
 from stream.audit.notes import Damaged
 from stream.audit.seen import Record
-from stream.audit.stored import Row, Stored
+from stream.audit.stored import GONE, Row, Stored
 
 _KEPT = 4
 _TRIES = 5
@@ -53,7 +53,7 @@ class Places:
         """What is published in a segment now: its row is read again, and its index where that has grown."""
         for _ in range(_TRIES):
             row = self.stored.segment(segment)
-            if row is None or row.indexName is None:
+            if row is None or row.indexName is None or row.state in GONE:
                 break
             key = (segment, row.indexLength)
             try:

@@ -18,6 +18,10 @@ Place = tuple[int, int]
 Row = sa.Row[Any]
 PAGE = 1000
 SINK = "alertdb"
+READ = ("open", "sealed", "moved")
+"""States of segments whose packets are there."""
+GONE = ("swept", "copy", "retired")
+"""States of rows whose packets are not there, or named by another row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,15 @@ class Stored:
         """The rows of all segments, of one night where one is given, in the order of their numbers."""
         rows = table("segments")
         query = sa.select(rows).where(rows.c.state.not_in(("swept", "copy")))
+        if night is not None:
+            query = query.where(rows.c.night == night)
+        yield from self.pages(query, rows.c.segment)
+
+    def unread_segments(self, night: int | None) -> Iterator[Row]:
+        """Of the rows that stand for no packets those that no sweep and no copying has made, of one night or of all."""
+        rows = table("segments")
+        swept = sa.and_(rows.c.state == "swept", rows.c.kind != "swept")
+        query = sa.select(rows).where(sa.or_(swept, sa.and_(rows.c.state == "copy", rows.c.copyOf.is_(None))))
         if night is not None:
             query = query.where(rows.c.night == night)
         yield from self.pages(query, rows.c.segment)

@@ -19,6 +19,7 @@ from stream.audit.report import Compared, Report
 from stream.audit.reverse import Reverse
 from stream.audit.scratch import Scratch
 from stream.audit.segment import Around, Segment, missing
+from stream.audit.standing import Standing
 from stream.audit.stored import Ledger, Place, Row, Stored
 from stream.audit.tiling import Tiling
 from stream.clock import Clock
@@ -151,13 +152,16 @@ class _Audit:
             chunks=self.stores.chunks,
             retained={place: (each.low, each.high) for place, each in retained.items()},
         )
+        standing = Standing(self.stores.files, self.stored, self.findings)
         for row in self.stored.segments(self.night):
             self.findings.counts[row.state] += 1
-            if row.state == "retired":
+            if standing.segment(row):
+                self._segment(around, row)
+            else:
                 around.unread.add(row.segment)
                 around.retired.add(row.segment)
-            else:
-                self._segment(around, row)
+        standing.unread(self.night)
+        standing.markers()
         return around
 
     def _segment(self, around: Around, row: Row) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,11 +11,16 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 from doubles import release_world
+from doubles.broken_store import Made, Store, restore
+from doubles.history import history
+from doubles.nursery import Nursery
 
 from consumers.ingest import poller, pulse, upkeep
 from consumers.release.double import QservDouble
-from stream.local import LocalMariadb
+from stream.local import LocalKafka, LocalMariadb
+from stream.tables.engine import open_reader
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,3 +49,33 @@ async def qserv(tmp_path: Path, mariadb: LocalMariadb) -> AsyncIterator[QservDou
     """A double of Qserv's ingest service, empty."""
     async with QservDouble.start(tmp_path / "double", mariadb=mariadb) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def made_store(
+    kafka: LocalKafka,
+    mariadb: LocalMariadb,
+    nursery: Nursery,
+    shared_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Made:
+    """The store with a past, its tables in SQLite, too."""
+    past = history(kafka, mariadb, nursery, shared_data)
+    return asyncio.run(Made.of(past, tmp_path_factory.mktemp("verify") / "level1.sqlite"))
+
+
+@pytest.fixture(params=[pytest.param("mariadb", marks=pytest.mark.long), "sqlite"])
+def store(request: pytest.FixtureRequest, made_store: Made, kafka: LocalKafka, tmp_path: Path) -> Iterator[Store]:
+    """The store with a past, for a test that breaks it."""
+    past, folder = made_store.past, tmp_path / "alertdb"
+    if request.param == "sqlite":
+        file = shutil.copy(made_store.sqlite, tmp_path / "level1.sqlite")
+        url, engine = f"sqlite:///{file}", sa.create_engine(f"sqlite:///{file}")
+        yield Store(url, past.run.alertdb, folder, kafka, engine, past.tables)
+    else:
+        url = past.run.level1
+        engine = open_reader(url)
+        store = Store(url, past.run.alertdb, folder, kafka, engine, past.tables)
+        yield store
+        restore(engine, past.tables, store.changed)
+    engine.dispose()
