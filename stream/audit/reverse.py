@@ -21,6 +21,8 @@ from stream.tables.model import table
 PAGE = 20_000
 MOST = 2000
 """Findings in one segment and table after which no more are looked for there."""
+_Lie = tuple[Record, int | None, int, int]
+"""RecordId, diaSourceId and place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Reverse:
     def _look(self, name: str, segment: int) -> None:
         rows = table(name)
         found = 0
+        led: Counter[_Lie] = Counter()
         for clause in self._pages(name):
             query = sa.select(rows).where(clause, self._judged(name), rows.c.segment == segment)
             page = self.stored.all(query)
@@ -120,19 +123,24 @@ class Reverse:
             lying = self.places.of(segment).rows
             for row in page:
                 there = lying.get((row.blockOffset, row.slot), [])
-                if not _confirmed(name, row, there) and self._is_there(name, row):
-                    self._unpublished(name, row, there)
-                    found += 1
+                lie = _lie(name, row)
+                led[lie] += 1
+                right = _confirmed(name, lie, there)
+                if led[lie] <= right or not self._is_there(name, row):
+                    continue
+                many = f"is one too many: {led[lie]} rows lead to this packet"
+                self._unpublished(name, row, many if right else f"nothing published there; {_said(there)}")
+                found += 1
                 if found == MOST:
                     return
 
-    def _unpublished(self, name: str, row: Row, there: Sequence[Lies]) -> None:
+    def _unpublished(self, name: str, row: Row, what: str) -> None:
         record = (row.stream, row.kafkaPartition, row.kafkaOffset)
         where = f"{record_text(record)} in segment {row.segment}, block {row.blockOffset}, slot {row.slot}"
         if name == "quarantine":
-            self.findings.add(7, "quarantine_lost", f"the packet of its row is not there; {_said(there)}", where)
+            self.findings.add(7, "quarantine_lost", f"quarantine has a row of a packet that {what}", where)
             return
-        text = f"{name} has a row of id {row.diaSourceId} that nothing published there; {_said(there)}"
+        text = f"{name} has a row of id {row.diaSourceId} and night {row.night} that {what}"
         self.findings.add(5 if name == "level1" else 6, "row_unpublished", text, where)
 
     def _is_there(self, name: str, row: Row) -> bool:
@@ -161,10 +169,15 @@ class Reverse:
         return bool(commits) and commits[0].committedAt >= self.began - RECENT_S
 
 
-def _confirmed(name: str, row: Row, there: Sequence[Lies]) -> bool:
-    """Whether what lies at a row's place is the row's."""
-    record = (row.stream, row.kafkaPartition, row.kafkaOffset)
-    return any(each == record and (number == row.diaSourceId or name == "quarantine") for each, number in there)
+def _lie(name: str, row: Row) -> _Lie:
+    """What a row says that lies at its place."""
+    number = None if name == "quarantine" else row.diaSourceId
+    return (row.stream, row.kafkaPartition, row.kafkaOffset), number, row.blockOffset, row.slot
+
+
+def _confirmed(name: str, lie: _Lie, there: Sequence[Lies]) -> int:
+    """How many rows of a table may say so: a message may have an id in several of its records."""
+    return sum(record == lie[0] and (name == "quarantine" or number == lie[1]) for record, number in there)
 
 
 def _said(there: Sequence[Lies]) -> str:
