@@ -59,6 +59,7 @@ class Commits:
             rows = {row.commitId: row for row in self.stored.of_commits("commits", ids)}
             ranges = _grouped(self.stored.of_commits("commit_ranges", ids))
             visits = _grouped(self.stored.of_commits("visit_part", ids))
+            accepted = _grouped(self.stored.of_commits("accepted_gaps", ids))
             batches, counted, visited = (
                 _by_commit(self.scratch.of_commits(name, ids)) for name in ("batch", "counted", "visited")
             )
@@ -71,9 +72,10 @@ class Commits:
                     continue
                 self.findings.counts["commits"] += 1
                 self._ranges(note, ranges[commit])
+                self._gaps(note, ranges[commit], accepted[commit])
                 if self._whole(note, batches[commit]):
                     self._records(row, ranges[commit], counted[commit])
-                    self._visits(commit, visits[commit], visited[commit])
+                    self._visits(note, visits[commit], visited[commit])
 
     def from_tables(self) -> None:
         """Every commit that the tables have: the files must tell of it."""
@@ -84,6 +86,17 @@ class Commits:
                 self._filed(waiting)
                 waiting = []
         self._filed(waiting)
+
+    def strays(self) -> None:
+        """Rows of commits that the tables do not have: they were written in the transaction that wrote the commit's."""
+        for row in self.stored.strays("commit_ranges"):
+            where = f"commit {row.commitId}, stream {row.stream}, partition {row.kafkaPartition}"
+            text = f"the table commits does not have it, and it has the range [{row.startOffset}, {row.endOffset})"
+            self.findings.add(3, "commit_differs", text, where)
+        for row in self.stored.strays("visit_part"):
+            where = f"commit {row.commitId}, visit {row.visit}, detector {row.detector}, night {row.night}"
+            text = "the table commits does not have it, and it counts alerts of a visit"
+            self.findings.add(11, "visit_part_differs", text, where)
 
     def _filed(self, rows: Sequence[Row]) -> None:
         if not rows:
@@ -148,6 +161,18 @@ class Commits:
             row.startOffset <= start and end <= row.endOffset for row in self.stored.ranges((stream, partition), 0, end)
         )
 
+    def _gaps(self, note: Note, rows: Sequence[Row], accepted: Sequence[Row]) -> None:
+        """The ranges that a commit gave up by an operator's word are accepted gaps, with that word."""
+        wanted = {(r.stream, r.kafkaPartition, r.startOffset, r.endOffset) for r in rows} if note.accepted else set()
+        told = {(r.stream, r.kafkaPartition, r.startOffset, r.endOffset): r.reason for r in accepted}
+        for gap in sorted(wanted ^ told.keys()):
+            only = "the files say that it was given up" if gap in wanted else "only the table says that it was given up"
+            self.findings.add(3, "gap_differs", f"[{gap[2]}, {gap[3]}): {only}", _gap_text(note, gap))
+        for gap in sorted(wanted & told.keys()):
+            if told[gap] != note.reason[:1024]:
+                text = f"[{gap[2]}, {gap[3]}): its reason is {told[gap]!r}, the files say {note.reason[:1024]!r}"
+                self.findings.add(3, "gap_differs", text, _gap_text(note, gap))
+
     def _whole(self, note: Note, batches: Sequence[tuple[Any, ...]]) -> bool:
         """Whether all parts of a commit were read; a part that should have been and was not is a finding.
 
@@ -180,25 +205,31 @@ class Commits:
                 where = f"commit {row.commitId}, stream {one.stream}, partition {one.kafkaPartition}"
                 self.findings.add(3, "records_differ", text, where)
 
-    def _visits(self, commit: int, rows: Sequence[Row], visited: Sequence[tuple[Any, ...]]) -> None:
-        sums: defaultdict[tuple[int, int, int], Counter[str]] = defaultdict(Counter)
+    def _visits(self, note: Note, rows: Sequence[Row], visited: Sequence[tuple[Any, ...]]) -> None:
+        sums: defaultdict[tuple[int, int, int, int], Counter[str]] = defaultdict(Counter)
         for _, _, visit, detector, night, kind, alerts in visited:
+            mine = sums[visit, detector, night, note.survey]
             if kind == _LIFTED:
-                sums[visit, detector, night]["quarantined"] -= alerts
+                mine["quarantined"] -= alerts
                 continue
             if kind not in _KINDS:
                 return
-            sums[visit, detector, night][_KINDS[kind]] += alerts
+            mine[_KINDS[kind]] += alerts
         self.findings.counts["visit parts"] += len(rows)
-        told = {
-            (row.visit, row.detector, row.night): Counter({k: getattr(row, k) for k in _KINDS.values()}) for row in rows
-        }
+        told: dict[tuple[int, int, int, int], Counter[str]] = {}
+        for row in rows:
+            key = (row.visit, row.detector, row.night, row.survey if note.survey else 0)
+            told[key] = Counter({k: getattr(row, k) for k in _KINDS.values()})
         for key in sorted(sums.keys() | told.keys()):
             kept, counted = ({k: n for k, n in each.get(key, {}).items() if n} for each in (sums, told))
             if kept != counted:
                 text = f"the table counts {counted}, the segments have {kept}"
-                where = f"commit {commit}, visit {key[0]}, detector {key[1]}, night {key[2]}"
+                where = f"commit {note.commit}, visit {key[0]}, detector {key[1]}, night {key[2]}, survey {key[3]}"
                 self.findings.add(11, "visit_part_differs", text, where)
+
+
+def _gap_text(note: Note, gap: Bounds) -> str:
+    return f"commit {note.commit}, stream {gap[0]}, partition {gap[1]}"
 
 
 def _inside(one: Bounds, gap: Bounds) -> bool:

@@ -33,6 +33,7 @@ ADVICE: Mapping[str, str] = {
     "file_missing": "restore the file from a copy; what the broker still has can be ingested again",
     "file_short": "restore the file from a copy; what the broker still has can be ingested again",
     "file_unreadable": "restore the file from a copy; what the broker still has can be ingested again",
+    "gap_differs": "the files say what was given up: `skyburst level1 rebuild` into an empty database",
     "header_differs": "the file is not that of this row: restore it from a copy, or rebuild the tables",
     "id_unnamed": "`skyburst level1 rebuild` into an empty database names it",
     "index_damaged": "restore the index from a copy; the data file still has the packets",

@@ -144,6 +144,14 @@ class Stored:
         rows = table("commits")
         yield from self.pages(sa.select(rows), rows.c.commitId)
 
+    def strays(self, name: str) -> Iterator[Row]:
+        """The rows of table `name` whose commit the table ``commits`` does not have."""
+        rows, commits = table(name), table("commits")
+        joined = rows.outerjoin(commits, rows.c.commitId == commits.c.commitId)
+        query = sa.select(rows).select_from(joined).where(commits.c.commitId.is_(None))
+        with translated(), self._engine.connect() as connection:
+            yield from connection.execute(query.order_by(*rows.primary_key.columns))
+
     def of_commits(self, name: str, commits: Sequence[int]) -> Sequence[Row]:
         """The rows of table `name` that belong to `commits`."""
         rows = table(name)

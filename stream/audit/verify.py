@@ -123,8 +123,10 @@ class _Audit:
             began=self.began,
         )
         commits.from_files()
-        if self.night is None and around.unread <= around.retired:
-            commits.from_tables()
+        if self.night is None:
+            commits.strays()
+            if around.unread <= around.retired:
+                commits.from_tables()
         Reverse(
             stored=self.stored,
             scratch=self.scratch,
