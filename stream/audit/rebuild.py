@@ -42,7 +42,7 @@ from stream.level1.write import statement_limit
 from stream.sky import Layout
 from stream.survey import Survey
 from stream.tables.migrate import check, renew_instance
-from stream.tables.model import table, version
+from stream.tables.model import UNFINISHED, Version, table, version
 from stream.tables.trouble import translated
 
 KEPT = ("schema_version", "quarantine_allowance", "visits", "detector_closed")
@@ -158,7 +158,7 @@ class Rebuild:
             with translated():
                 async with self.engine.begin() as connection:
                     instance = await renew_instance(connection)
-                    await _run_on(connection, 0, 0)
+                    await _run_on(connection, UNFINISHED)
                     await _insert(connection, "surveys", survey_rows(lying, surveys))
                     await _insert(connection, "streams", stream_rows(lying))
                 taking = Taking(catalogue, self.files, names, surveys, self.layout, limit)
@@ -170,7 +170,7 @@ class Rebuild:
                 async with self.engine.begin() as connection:
                     rows = segment_rows(lying, surveys, self._sealed(lying, names), taking.messages)
                     await _insert(connection, "segments", rows)
-                    await _run_on(connection, version().major, version().minor)
+                    await _run_on(connection, version())
             return Rebuilt(
                 segments=len(names),
                 commits=commits,
@@ -295,9 +295,9 @@ async def _insert(connection: AsyncConnection, name: str, rows: Sequence[Mapping
         await connection.execute(sa.insert(table(name)), [dict(row) for row in rows])
 
 
-async def _run_on(connection: AsyncConnection, major: int, minor: int) -> None:
-    """Set the version of the tables: no daemon runs on 0.0, so that none begins on a database that is half made."""
+async def _run_on(connection: AsyncConnection, upon: Version) -> None:
+    """Set the version of the tables: no daemon runs on `UNFINISHED`, so that none begins where all is half made."""
     rows = table("schema_version")
-    changed = await connection.execute(sa.update(rows).values(major=major, minor=minor))
+    changed = await connection.execute(sa.update(rows).values(major=upon.major, minor=upon.minor))
     if changed.rowcount != 1:
         raise Fatal("level1_version", "Level-1 has no schema version", "run `skyburst level1 migrate`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from stream.audit.tiling import Tiling
 from stream.clock import Clock
 from stream.errors import Fatal
 from stream.survey import Survey
-from stream.tables.model import version
+from stream.tables.model import REBUILT_AGAIN, UNFINISHED, version
 
 Connect = Callable[[Mapping[int, Stream]], Broker]
 """Makes the consumer for the streams that the database knows."""
@@ -78,7 +78,7 @@ def verify(stores: Stores, night: int | None = None) -> Report:
     found = stored.version()
     if found != (version().major, version().minor):
         told = "no tables" if found is None else f"version {found[0]}.{found[1]}"
-        advice = "run skyburst level1 migrate"
+        advice = REBUILT_AGAIN if found == astuple(UNFINISHED) else "run skyburst level1 migrate"
         raise Fatal("level1_version", f"Level-1 has {told}, this skyburst reads {version()}", advice)
     ledger, streams = stored.ledger(), stored.streams()
     broker = stores.connect(streams) if stores.connect else None

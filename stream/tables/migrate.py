@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from stream.errors import Fatal, Transient
-from stream.tables.model import Version, metadata, table, version
+from stream.tables.model import REBUILT_AGAIN, UNFINISHED, Version, metadata, table, version
 from stream.tables.nights import alter, ensure_partitions, partition_clause, partitions
 from stream.tables.trouble import translated
 
@@ -63,10 +63,13 @@ async def check(conn: AsyncConnection) -> Stored:
     Raises
     ------
     Fatal
-        ``level1_version``: no tables, another major version, or a minor version below this code's.
+        ``level1_version``: no tables, another major version, a minor version below this code's, or a rebuild that has
+        not ended.
     """
     found, ours = await stored(conn), version()
     advice = "run skyburst level1 migrate"
+    if found is not None and found.version == UNFINISHED:
+        raise _unfinished()
     if found is None:
         raise Fatal("level1_version", "the Level-1 database has no tables", advice)
     if found.version.major != ours.major:
@@ -91,7 +94,8 @@ async def migrate(engine: AsyncEngine, from_night: int, upto_night: int) -> Migr
     Raises
     ------
     Fatal
-        ``level1_version``: the database is of a later major version. ``level1_tables``: a table is not as it should be.
+        ``level1_version``: the database is of a later major version, or a rebuild of it has not ended. ``level1_tables``: a table
+        is not as it should be.
     Transient
         ``level1_busy``: another migration goes on. ``lock_wait``: somebody has a transaction open on a table.
         The others are those of `stream.tables.trouble.translate`.
@@ -175,11 +179,18 @@ async def add_column(conn: AsyncConnection, name: str, column: str) -> None:
 
 
 async def _advance(conn: AsyncConnection, found: Version) -> None:
+    if found == UNFINISHED:
+        # With a version that daemons run on they would sweep every segment that the rebuild had not come to.
+        raise _unfinished()
     if found.major > version().major:
         raise Fatal("level1_version", f"Level-1 has version {found}, newer than this skyburst", "install a newer one")
     for step in sorted(step for step in STEPS if found < step <= version()):
         await STEPS[step](conn)
         await conn.execute(update(table("schema_version")).values(major=step.major, minor=step.minor))
+
+
+def _unfinished() -> Fatal:
+    return Fatal("level1_version", f"the Level-1 database is half made (version {UNFINISHED})", REBUILT_AGAIN)
 
 
 def _first_row() -> dict[str, object]:

@@ -56,6 +56,11 @@ class Version:
         return f"{self.major}.{self.minor}"
 
 
+UNFINISHED = Version(0, 0)
+"""That of tables which a rebuild is filling: nothing runs on them, and no migration makes them whole."""
+REBUILT_AGAIN = "a rebuild is under way or was cut off; make an empty database, migrate that, and rebuild into it"
+
+
 @cache
 def model() -> Mapping[str, Any]:
     """The felis file as it is, for docs and tests."""

@@ -33,7 +33,7 @@ from stream.errors import Fatal, Fenced, Held, SkyburstError
 from stream.local import LocalKafka, LocalMariadb
 from stream.sky import Layout
 from stream.tables.engine import open_engine, open_reader
-from stream.tables.migrate import check
+from stream.tables.migrate import check, migrate
 from stream.tables.model import table
 
 
@@ -296,7 +296,13 @@ async def test_rebuild_wants_an_empty_database_and_leaves_an_unfinished_one_to_n
         with pytest.raises(Fatal) as refused:
             await check(connection)
     assert refused.value.code == "level1_version"
+    with pytest.raises(Fatal, match="rebuild is under way or was cut off") as not_made_whole:
+        await migrate(engine, 20251101, 20260401)
+    assert not_made_whole.value.code == "level1_version"
     await engine.dispose()
+    half = await call(replace(old.run, level1=url, alertdb=folder), "verify", "--offline")
+    assert half.code == 1
+    assert "make an empty database" in half.err
     full = f"sqlite:///{tmp_path}/full.sqlite"
     await rebuild(full, folder)
     with pytest.raises(SkyburstError) as raised_again:
