@@ -11,6 +11,7 @@ from stream.errors import Fatal, Held, SkyburstError, Transient
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM}
+_LINKED = {errno.ELOOP, errno.ENOTDIR}
 _CROWDED = {errno.EMFILE, errno.ENFILE}
 
 
@@ -62,6 +63,10 @@ def disk_error(error: OSError, name: str) -> SkyburstError:
         return Transient("name_taken", what, "a fresh number is tried")
     if error.errno == errno.ENOENT:
         return Transient("store_away", what, "is the AlertDB's file system mounted?")
+    if error.errno in _LINKED:
+        return Transient(
+            "disk_failed", what, "links are not followed: the night's folder and its files lie in the AlertDB"
+        )
     return Transient("disk_failed", what, "look at the disk; the file is sealed by copying and not written again")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ import obstore
 from obstore import exceptions
 from xxhash import xxh3_128
 
-from stream.errors import Fatal, Transient, Wrong
+from stream.errors import Fatal, Held, Transient, Wrong
 
 PIECE = 4 << 20
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_LINKED = {errno.ELOOP, errno.ENOTDIR}
+_BROKEN = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENXIO}
 _NAME = re.compile(r"\d{8}/\d{1,19}-[0-9a-f]{16}\.(avro|arrows|parquet|retired)")
 
 
@@ -22,8 +26,11 @@ class Absent(Exception):
     """There is no file of this name: it may just have been sealed, taken over or moved."""
 
 
-class Unreadable(Exception):
-    """The disk does not give the bytes of a file that is there."""
+class Unreadable(Held):
+    """The disk does not give the bytes of a file that is there, or a link stands in its place."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("segment_damaged", what)
 
 
 class File(Protocol):
@@ -47,7 +54,7 @@ class Files(Protocol):
     """Where files lie."""
 
     def open(self, name: str) -> File:
-        """Open a file; raises `Absent`."""
+        """Open a file; raises `Absent` and `Unreadable`."""
         ...
 
     def names(self) -> Iterator[str]:
@@ -56,7 +63,7 @@ class Files(Protocol):
 
 
 class FolderFiles:
-    """Files in night folders below a root."""
+    """Files in night folders below a root; as for who writes there, neither may be a link."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
@@ -65,11 +72,20 @@ class FolderFiles:
 
     def open(self, name: str) -> File:
         """Open a file; raises `Absent`."""
+        folder, _, file = _ours(name).partition("/")
         try:
-            return _FolderFile(os.open(self._root / _ours(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+            night = os.open(self._root / folder, _OPEN | os.O_DIRECTORY)
+            try:
+                return _FolderFile(os.open(file, _OPEN, dir_fd=night))
+            finally:
+                os.close(night)
         except FileNotFoundError:
             raise Absent(name) from None
         except OSError as error:
+            if error.errno in _LINKED:
+                raise Unreadable(f"{name} is a link, or lies behind one: no reader and no daemon follows it") from error
+            if error.errno in _BROKEN:
+                raise Unreadable(f"{name}: {error.strerror}") from error
             raise _trouble(name, error) from error
 
     def names(self) -> Iterator[str]:

@@ -68,7 +68,10 @@ class Places:
 
     def _read(self, row: Row) -> Lying:
         found = Lying()
-        file = self.files.open(row.indexName)
+        try:
+            file = self.files.open(row.indexName)
+        except Unreadable:
+            return found
         try:
             for rows, note in read_index(row.indexName, file, row.indexLength):
                 found.commits.add(note.commit)

@@ -75,15 +75,18 @@ class Segment:
     def read(self) -> None:
         """Read it and judge it; raises `Absent` where a file is not where the row says."""
         row = self._row
-        data = self._around.files.open(row.dataName)
         try:
-            index = self._around.files.open(row.indexName)
+            data = self._around.files.open(row.dataName)
             try:
-                self._files(data, index)
+                index = self._around.files.open(row.indexName)
+                try:
+                    self._files(data, index)
+                finally:
+                    index.close()
             finally:
-                index.close()
-        finally:
-            data.close()
+                data.close()
+        except Unreadable as error:
+            self._add(4, "file_unreadable", error.message)
 
     def _add(self, invariant: int, code: str, what: str, where: str = "") -> None:
         row = self._row
@@ -108,8 +111,6 @@ class Segment:
         except Damaged as error:
             self._around.unread.add(row.segment)
             self._add(4, "packet_damaged", str(error))
-        except Unreadable as error:
-            self._add(4, "file_unreadable", str(error))
 
     def _packets(self, source: DataFile, data: File, index: File) -> None:
         row, head = self._row, source.head

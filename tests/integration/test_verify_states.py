@@ -8,7 +8,12 @@ import pytest
 import sqlalchemy as sa
 from doubles.broken_store import ON_SQLITE, Store
 
+from stream.alertdb.segment import SegmentRef
+from stream.alertdb.store import open_store
+from stream.errors import Transient
 from stream.tables.model import table
+
+REF = ("segment", "dataName", "indexName", "dataLength", "indexLength")
 
 
 def set_row(store: Store, number: int, **values: Any) -> None:
@@ -52,3 +57,20 @@ def test_verify_finds_a_copy_whose_number_a_sweep_would_take(store: Store) -> No
         assert report.findings.found == {(4, "state_differs"): 1}
         assert f"number {copy['segment']}" in report.findings.kept[0].what
         assert str(copy["copyOf"]) in report.findings.kept[0].where
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("column", ["dataName", "indexName", "folder"])
+def test_verify_names_a_file_behind_a_link_that_no_reader_follows_and_reads_the_others(
+    store: Store, column: str
+) -> None:
+    row = store.segment("wire")
+    path = store.path(row["dataName"]).parent if column == "folder" else store.path(row[column])
+    path.rename(store.folder / "elsewhere")
+    path.symlink_to(store.folder / "elsewhere")
+    report = store.verify()
+    assert set(report.findings.found) == {(4, "file_unreadable")}
+    assert any(str(row["segment"]) in one.where and "is a link" in one.what for one in report.findings.kept)
+    assert report.findings.counts["rows"] > 0
+    with pytest.raises(Transient, match="links are not followed"):
+        open_store(str(store.folder)).read(SegmentRef(*(row[name] for name in REF)))
