@@ -122,11 +122,18 @@ class Commits:
     def _unknown(self, note: Note, rows: Sequence[Row]) -> None:
         """A commit that the tables do not have: a rebuild leaves out what others cover, and what lies behind a gap."""
         bounds = [(r.stream, r.partition, r.start, r.end) for r in note.ranges]
-        if bounds and not rows and all(self._left_out(one) for one in bounds):
+        left_out = all(self._left_out(one) for one in bounds) if bounds else self._redrove_nothing(note)
+        if left_out and not rows:
             self.findings.counts["left out"] += 1
             return
         text = f"the table commits does not have it; it took {', '.join(map(str, bounds)) or 'no range'}"
         self.findings.add(3, "commit_unknown", text, f"commit {note.commit}")
+
+    def _redrove_nothing(self, note: Note) -> bool:
+        """Whether it is a re-drive and no record is said to be its: a rebuild had nothing that it could re-drive."""
+        records = [(each.stream, each.partition, each.offset) for each in note.redriven]
+        held = self.stored.of_records("quarantine", records)
+        return bool(records) and all(row.redriveCommit != note.commit for row in held)
 
     def _left_out(self, one: Bounds) -> bool:
         stream, partition, start, end = one

@@ -138,6 +138,18 @@ async def test_verify_is_green_on_what_was_rebuilt(old: History, new: str, folde
     assert found(new, folder) == []
 
 
+async def test_verify_is_green_where_a_re_drive_was_left_out_since_its_quarantine_is_lost(
+    old: History, new: str, folder: Path
+) -> None:
+    again = next(row for row in old.tables["quarantine"] if row["state"] == "redriven")
+    lost = next(row for row in old.tables["segments"] if row["segment"] == again["segment"])
+    (folder / lost["indexName"]).unlink()
+    done = await rebuild(new, folder, Word(stop=True))
+    assert done.damaged
+    assert again["redriveCommit"] not in {row["commitId"] for row in all_rows(new)["commits"]}
+    assert found(new, folder) == []
+
+
 async def test_ingest_goes_on_where_the_rebuilt_ledger_stands(
     old: History, level1_url: str, folder: Path, kafka: LocalKafka
 ) -> None:
