@@ -14,10 +14,12 @@ from stream.alert import Stream
 from stream.audit.blocks import DataFile, Head
 from stream.audit.catalogue import Catalogue, Part
 from stream.audit.files import Absent, File, Files, Unreadable
-from stream.audit.indexes import open_batches, read_index
+from stream.audit.indexes import check_rows, open_batches, read_index
 from stream.audit.notes import Damaged, Note
+from stream.audit.schema import check_schema
 
 _NUMBER = re.compile(r"/(\d+)-")
+_START = re.compile(rb'"data":\[(\d+),')
 
 
 @dataclass(slots=True)
@@ -32,6 +34,8 @@ class Gist:
         The daemon and the survey's number, as the first says.
     at, survey_digest, data_end
         The instant of the append, the survey file's digest, and the byte of the data file behind it, as the last says.
+    told_end
+        The byte at which the data file ends, as a sealed index says that could be read to its end; 0 for none.
     survey_digests, streams
         What any of them says; of a stream what is said last.
     """
@@ -42,6 +46,7 @@ class Gist:
     at: float = 0.0
     survey_digest: str = ""
     data_end: int = 0
+    told_end: int = 0
     survey_digests: set[str] = field(default_factory=set)
     streams: dict[int, Stream] = field(default_factory=dict)
 
@@ -131,6 +136,9 @@ def look(files: Files, appends: bool, catalogue: Catalogue) -> Lying:
     for number, names in sorted(by_number.items()):
         for found in _pairs(files, number, names, appends, catalogue, lying):
             _weigh(found, catalogue, lying)
+    for number, names in by_number.items():
+        if number not in lying.segments.keys() | lying.retired and not any(name.endswith(".avro") for name in names):
+            lying.damaged += [f"{name}: there is no data file beside it" for name in names]
     return lying
 
 
@@ -171,11 +179,15 @@ def _pair(
     gist = Gist()
     try:
         source = DataFile(data, data.size)
+        check_schema(source.head.kind, source.head.schema, source.head.fingerprint)
         running = xxh3_128(data.read(0, source.head.length))
-        parts = _parts(source.head, data, index, names[1], lying, running)
+        parts = _parts(source.head, data, index, names[1], lying, running, gist)
         lot = catalogue.add(gist.of(_marked(parts, sealed, appends)))
-        whole = bytes(running.digest()) if gist.batches and gist.data_end == data.size else None
-        sizes = (data.size, index.size)
+        size = min(data.size, gist.told_end or data.size)
+        if size < data.size:
+            lying.damaged.append(f"{names[0]}: {data.size - size} bytes lie behind its last commit, and are left out")
+        whole = bytes(running.digest()) if gist.batches and gist.data_end == size else None
+        sizes = (size, index.size)
     finally:
         data.close()
         index.close()
@@ -197,8 +209,11 @@ def _marked(parts: Iterable[Part], sealed: bool, appends: bool) -> Iterator[Part
         yield replace(waiting, sure=appends and sealed)
 
 
-def _parts(head: Head, data: File, index: File, index_name: str, lying: Lying, running: Any) -> Iterator[Part]:
-    at, ordinal = head.length, -1
+def _parts(
+    head: Head, data: File, index: File, index_name: str, lying: Lying, running: Any, gist: Gist
+) -> Iterator[Part]:
+    at, ordinal, index_end = head.length, -1, 0
+    sealed = index_name.endswith(".parquet")
     try:
         for rows, note, index_end in _batches(index, index_name):
             ordinal += 1
@@ -213,9 +228,21 @@ def _parts(head: Head, data: File, index: File, index_name: str, lying: Lying, r
             messages = sum(part == 0 for part in rows["part"].to_pylist())
             aside = messages if head.kind == "quarantine" else 0
             yield Part(note, head.number, ordinal, messages, aside, False, note.end, index_end)
+        gist.told_end = at if sealed else 0
     except Damaged as error:
-        if index_name.endswith(".parquet"):
-            lying.damaged.append(f"{index_name}: {error}")
+        lying.damaged.append(f"{index_name}: {error}")
+    if not sealed and _later(index.read(index_end, index.size - index_end), at):
+        text = f"it cannot be read behind byte {index_end}, and the commits that lie there are left out"
+        lying.damaged.append(f"{index_name}: {text}")
+
+
+def _later(rest: bytes, at: int) -> bool:
+    """Whether what follows the last batch that can be read has a commit behind the next one.
+
+    The next one may never have been published, and what lies behind it may be left of one that was written over: that
+    began no later. A commit is appended once the one before it is published.
+    """
+    return any(int(start) > at for start in _START.findall(rest))
 
 
 def _batches(index: File, name: str) -> Iterator[tuple[Any, Note, int]]:
@@ -223,4 +250,6 @@ def _batches(index: File, name: str) -> Iterator[tuple[Any, Note, int]]:
         for rows, note in read_index(name, index, index.size):
             yield rows, note, index.size
     else:
-        yield from open_batches(index, index.size)
+        for rows, note, index_end in open_batches(index, index.size):
+            check_rows(rows, note)
+            yield rows, note, index_end

@@ -68,14 +68,23 @@ def read_index(name: str, file: File, length: int) -> Iterator[tuple[Any, Note]]
     batches = _sealed(file, length) if name.endswith(".parquet") else _open(file, length)
     try:
         for rows, note in batches:
-            if rows.schema.names != _COLUMNS:
-                raise Damaged("the index does not have the columns of this format")
-            rows.validate(full=True)
-            if row_digest(rows) != note.rows:
-                raise Damaged(f"the index rows of commit {note.commit} do not have their digest")
+            check_rows(rows, note)
             yield rows, note
     except _BROKEN as error:
         raise Damaged(f"the index cannot be read: {_line(error)}") from error
+
+
+def check_rows(rows: Any, note: Note) -> None:
+    """Raises `Damaged` where the index rows of a commit are not those that its note is of."""
+    if rows.schema.names != _COLUMNS:
+        raise Damaged("the index does not have the columns of this format")
+    try:
+        rows.validate(full=True)
+        same = row_digest(rows) == note.rows
+    except _BROKEN as error:
+        raise Damaged(f"the index rows of commit {note.commit} cannot be read: {_line(error)}") from error
+    if not same:
+        raise Damaged(f"the index rows of commit {note.commit} do not have their digest")
 
 
 def open_batches(file: File, length: int) -> Iterator[tuple[Any, Note, int]]:

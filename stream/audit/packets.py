@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,25 +14,13 @@ from stream.audit.blocks import DataFile, Inflated
 from stream.audit.derive import decoder_of, message_fields
 from stream.audit.findings import Findings
 from stream.audit.notes import Damaged, Note
+from stream.audit.schema import kept_whole
 from stream.audit.scratch import Scratch
 from stream.audit.seen import Decoded, Seen, record_text, rest_digest
 from stream.audit.stored import Place, Row
 from stream.survey import Survey
 
 _Rows = list[dict[str, Any]]
-_QUARANTINED = [
-    "value",
-    "cluster",
-    "topic",
-    "topicId",
-    "partition",
-    "offset",
-    "timestamp",
-    "key",
-    "headers",
-    "code",
-    "reason",
-]
 
 
 class Packets:
@@ -73,11 +60,9 @@ class Packets:
         self._survey = survey
         kind, schema = source.head.kind, source.head.schema
         self._kind = kind
+        self._schema = kept_whole(kind, schema)
         try:
-            self._schema = _kept_whole(kind, schema)
             self._decoder = decoder_of(schema, survey.paths) if survey and self._schema is None else None
-        except Damaged:
-            raise
         except Exception as error:  # whatever fastavro raises on what is no schema
             raise Damaged(f"the writer schema in the header cannot be used: {error!r}"[:300]) from error
         self.damaged = False
@@ -202,17 +187,6 @@ class Packets:
         except Damaged as error:
             self._damage(f"{_some([one])}: {error}")
             return None
-
-
-def _kept_whole(kind: str, schema: str) -> Any:
-    """The schema of datums that hold a message behind its length; None where the datum is the packet itself."""
-    if kind not in ("raw", "quarantine"):
-        return None
-    parsed: Any = fastavro.parse_schema(json.loads(schema))
-    fields = [field["name"] for field in parsed["fields"]] if isinstance(parsed, dict) and "fields" in parsed else []
-    if (kind == "raw" and parsed != "bytes") or (kind == "quarantine" and fields != _QUARANTINED):
-        raise Damaged(f"the schema in the header is not that of a {kind} segment")
-    return parsed
 
 
 def _some(rows: list[dict[str, Any]]) -> str:

@@ -20,6 +20,34 @@ _KINDS: Mapping[str, ColumnKind] = {
 }
 
 
+_QUARANTINED = [
+    *("value", "cluster", "topic", "topicId", "partition", "offset", "timestamp", "key", "headers", "code", "reason")
+]
+
+
+def kept_whole(kind: str, schema: str) -> Any:
+    """The schema of datums that hold a message behind its length; None where the datum is the packet itself.
+
+    Raises `Damaged` where it is not that of a segment of this kind.
+    """
+    if kind not in ("raw", "quarantine"):
+        return None
+    try:
+        parsed: Any = fastavro.parse_schema(json.loads(schema))
+    except Exception as error:  # whatever fastavro raises on what is no schema
+        raise Damaged(f"the writer schema in the header cannot be used: {error!r}"[:300]) from error
+    fields = [field["name"] for field in parsed["fields"]] if isinstance(parsed, dict) and "fields" in parsed else []
+    if (kind == "raw" and parsed != "bytes") or (kind == "quarantine" and fields != _QUARANTINED):
+        raise Damaged(f"the schema in the header is not that of a {kind} segment")
+    return parsed
+
+
+def check_schema(kind: str, schema: str, fingerprint: str) -> None:
+    """Raises `Damaged` where the packets of a segment cannot be read by the schema in its header."""
+    if kept_whole(kind, schema) is None and fingerprint_of(schema) != fingerprint:
+        raise Damaged("the writer schema in the header does not have its fingerprint")
+
+
 @lru_cache(maxsize=32)
 def fingerprint_of(schema: str) -> str:
     """SHA-256 (hex) of a schema's parsing canonical form; raises `Damaged` where it is no schema."""

@@ -18,6 +18,7 @@ from stream.alertdb.index import IndexColumns, index_batch, slices
 from stream.alertdb.names import random_number
 from stream.alertdb.quarantine import Quarantined, quarantined, schema_text
 from stream.alertdb.reader import Message
+from stream.codec.schema import WriterSchema
 
 SOURCE = Stream("cluster-1", "alerts", "topic-id-1")
 SCHEMA_TEXT = json.dumps(
@@ -52,7 +53,9 @@ def header(kind: Kind = "wire", number: int | None = None, night: int = NIGHT) -
     prefix = PREFIX if kind == "container" else b""
     return SegmentHeader(
         number=random_number() if number is None else number,
-        key=SegmentKey(0 if kind == "quarantine" else 3, "made-up", night, "ab" * 32, kind, prefix),
+        key=SegmentKey(
+            0 if kind == "quarantine" else 3, "made-up", night, WriterSchema.of(text, 1000).fingerprint, kind, prefix
+        ),
         source=None if kind == "quarantine" else SOURCE,
         schema_id=1000 if kind == "wire" else None,
         schema_text=text,
