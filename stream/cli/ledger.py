@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from stream.commit.gap import Adopted, Where
 
 T = TypeVar("T")
+_LARGEST = (1 << 31) - 1
+_NUMBER, _OFFSET = click.IntRange(0, _LARGEST), click.IntRange(0, (1 << 63) - 1)
 _GAPS = ("stream", "kafkaPartition", "startOffset", "endOffset", "reason")
 
 
@@ -62,10 +64,10 @@ def show_(settings: Settings, as_json: bool) -> int:
 
 
 @ledger.command("accept-gap")
-@click.argument("stream", type=click.IntRange(0))
-@click.argument("partition", type=click.IntRange(0))
-@click.argument("start", type=click.IntRange(0))
-@click.argument("end", type=click.IntRange(0))
+@click.argument("stream", type=_NUMBER)
+@click.argument("partition", type=_NUMBER)
+@click.argument("start", type=_OFFSET)
+@click.argument("end", type=_OFFSET)
 @click.option("--reason", required=True, help="Why these offsets are given up; `verify` shows it every time.")
 @click.option("--unchecked", is_flag=True, help="Do not ask the broker whether its log reaches to END.")
 @shared_options
@@ -116,10 +118,10 @@ def _asked_end(settings: Settings, stream: Stream, partition: int) -> int | None
 
 @ledger.command()
 @click.argument("stream", metavar="STREAM")
-@click.option("--at", type=click.IntRange(0), help="Begin at this offset; the log's start if not given.")
+@click.option("--at", type=_OFFSET, help="Begin at this offset; the log's start if not given.")
 @click.option(
     "--ahead",
-    type=click.IntRange(0),
+    type=_NUMBER,
     multiple=True,
     metavar="PARTITION",
     help="A partition whose log grew past a ledger that lay ahead before a daemon saw it; name each of them.",
@@ -171,9 +173,10 @@ def adopt(
 async def _topic(committer: Committer, stream: str) -> str:
     from stream.commit.identity import streams_by_number
 
-    if not stream.isdigit():
+    if not stream.isdecimal():
         return stream
-    found: dict[int, Stream] = await streams_by_number(committer.engine, [int(stream)])
+    wanted = [int(stream)] if int(stream) <= _LARGEST else []
+    found: dict[int, Stream] = await streams_by_number(committer.engine, wanted)
     if int(stream) not in found:
         raise SkyburstError("stream_unknown", f"there is no stream {stream}", "see `skyburst ledger show`")
     return found[int(stream)].topic

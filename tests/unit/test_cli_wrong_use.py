@@ -83,6 +83,11 @@ def ended(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
         ["level1", "migrate", "--from-night", "20260301", "--upto-night", "20260201"],
         ["level1", "retire", "--before", HUGE],
         ["level1", "retire", "--before", "00010101"],
+        ["ledger", "accept-gap", HUGE, "0", "5", "8", "--reason", "a test"],
+        ["ledger", "accept-gap", "1", HUGE, "5", "8", "--reason", "a test"],
+        ["ledger", "accept-gap", "1", "0", "5", HUGE, "--reason", "a test"],
+        ["ledger", "adopt", "1", "--at", HUGE],
+        ["ledger", "adopt", "1", "--ahead", HUGE],
         ["level1", "rebuild", "--survey-file", "/nowhere.toml"],
     ],
     ids=lambda arguments: " ".join(word[:20] for word in arguments),
@@ -127,6 +132,16 @@ def test_a_topic_with_announcements_is_none_with_alerts(
     code, err = ended(capsys, *verb, "--config", str(tmp_path / "skyburst.toml"))
     assert (code, err.count("\n")) == (2, 1), err
     assert "told is the topic with the announcements of visits" in err
+
+
+@pytest.mark.parametrize("stream", [HUGE, "\N{SUPERSCRIPT TWO}"])
+def test_a_stream_that_cannot_be_is_one_that_is_not_there(
+    stream: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SKYBURST_BOOTSTRAP", "127.0.0.1:1")
+    code, err = ended(capsys, "ledger", "adopt", stream)
+    assert (code, err.count("\n")) == (1, 1), err
+    assert f"there is no stream {stream}" in err or f"no alerts of a topic {stream}" in err
 
 
 def test_a_check_says_so_of_a_topic_with_announcements() -> None:
