@@ -150,6 +150,9 @@ class Rebuild:
             self.say(f"{len(lying.segments)} segments read")
             surveys = surveys_of(lying, self.survey_files, self.word.other_survey)
             torn, gaps, ends = self._order(catalogue, lying)
+            if torn:
+                text = f"{torn} commits lack a part: they were never published, or a part is lost or damaged"
+                self.say(f"{text}; what they have is left out, and a daemon sweeps it: keep a copy first")
             begins = tuple(catalogue.untold())
             for (stream, partition), low in begins:
                 text = f"stream {stream}, partition {partition} begins at offset {low}, and no file tells that it did"

@@ -150,6 +150,18 @@ async def test_verify_is_green_where_a_re_drive_was_left_out_since_its_quarantin
     assert found(new, folder) == []
 
 
+async def test_rebuild_says_that_what_is_intact_of_a_torn_commit_will_be_swept(
+    old: History, tmp_path: Path, folder: Path
+) -> None:
+    run = replace(old.run, level1=f"sqlite:///{tmp_path}/new.sqlite", alertdb=folder)
+    lost = next(row for row in old.tables["segments"] if (row["kind"], row["state"]) == ("quarantine", "open"))
+    (folder / lost["indexName"]).unlink()
+    assert (await call(run, "level1", "migrate")).code == 0
+    done = await call(run, "level1", "rebuild", "--json")
+    assert (done.code, done.json["torn"], done.json["gaps"]) == (0, 1, [])
+    assert "1 commits lack a part" in done.err and "a daemon sweeps it: keep a copy first" in done.err
+
+
 async def test_ingest_goes_on_where_the_rebuilt_ledger_stands(
     old: History, level1_url: str, folder: Path, kafka: LocalKafka
 ) -> None:
