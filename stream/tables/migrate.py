@@ -94,8 +94,8 @@ async def migrate(engine: AsyncEngine, from_night: int, upto_night: int) -> Migr
     Raises
     ------
     Fatal
-        ``level1_version``: the database is of a later major version, or a rebuild of it has not ended. ``level1_tables``: a table
-        is not as it should be.
+        ``level1_version``: the database is of a later major version, or a rebuild of it has not ended.
+        ``level1_tables``: a table is not as it should be.
     Transient
         ``level1_busy``: another migration goes on. ``lock_wait``: somebody has a transaction open on a table.
         The others are those of `stream.tables.trouble.translate`.
