@@ -186,7 +186,9 @@ def _store_errors(name: str) -> Iterator[None]:
     except exceptions.AlreadyExistsError as error:
         raise Transient("name_taken", f"{name}: {_first_line(error)}", "a fresh number is tried") from error
     except (exceptions.BaseError, OSError) as error:
-        raise Transient("store_away", f"{name}: {_first_line(error)}", "a fresh number is tried") from error
+        raise Transient(
+            "store_away", f"{name}: {_first_line(error)}", "it is tried again; is the object store up?"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

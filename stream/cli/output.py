@@ -33,9 +33,11 @@ def show(rows: Iterable[Row], *, columns: Sequence[str], as_json: bool, title: s
     """
     if as_json:
         show_json([dict(row) for row in rows])
-    elif sys.stdout.isatty():
-        _terminal(list(rows), columns, title)
-    else:
+        return
+    with _printing():
+        if sys.stdout.isatty():
+            _terminal(list(rows), columns, title)
+            return
         click.echo("\t".join(columns))
         for row in rows:
             click.echo("\t".join(_cell(row.get(column)) for column in columns))
@@ -47,13 +49,27 @@ def show_fields(fields: Row, *, as_json: bool) -> None:
         show_json(dict(fields))
         return
     width = max(map(len, fields), default=0) if sys.stdout.isatty() else 0
-    for name, value in fields.items():
-        click.echo(f"{name:<{width}}{'  ' if width else chr(9)}{_cell(value)}")
+    with _printing():
+        for name, value in fields.items():
+            click.echo(f"{name:<{width}}{'  ' if width else chr(9)}{_cell(value)}")
 
 
 def show_json(value: object) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
+    with _printing():
+        click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Say that stdout is on a full disk; a reader that is gone is told apart elsewhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        text = f"stdout cannot be written: {error.strerror or error}"
+        raise Wrong("output", text, "what this verb was to do is done") from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,3 +183,20 @@ def test_a_socket_that_broke_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd:
     these(monkeypatch, raising(BrokenPipeError(32, "Broken pipe")))
     assert run(["fail"]) == 1
     assert "a connection was closed" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "said"),
+    [
+        (">/dev/full", 2, "skyburst: stdout cannot be written: No space left on device"),
+        ("--json >/dev/full", 2, "skyburst: stdout cannot be written: No space left on device"),
+        (">&-", 0, ""),
+        ("--json >&-", 0, ""),
+        (">/dev/null 2>&-", 0, ""),
+    ],
+)
+def test_stdout_on_a_full_disk_is_told_and_a_closed_stream_is_no_error(told: str, code: int, said: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -P -m stream.cli settings {told}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == bool(said)
