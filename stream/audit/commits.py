@@ -97,6 +97,10 @@ class Commits:
             where = f"commit {row.commitId}, visit {row.visit}, detector {row.detector}, night {row.night}"
             text = "the table commits does not have it, and it counts alerts of a visit"
             self.findings.add(11, "visit_part_differs", text, where)
+        for row in self.stored.strays("accepted_gaps"):
+            where = f"commit {row.commitId}, stream {row.stream}, partition {row.kafkaPartition}"
+            text = f"[{row.startOffset}, {row.endOffset}): the table commits does not have the commit that gave it up"
+            self.findings.add(3, "gap_differs", text, where)
 
     def _filed(self, rows: Sequence[Row]) -> None:
         if not rows:

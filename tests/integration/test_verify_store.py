@@ -327,16 +327,6 @@ def test_verify_finds_visit_parts_that_do_not_sum_up(store: Store) -> None:
     assert store.found() == {(11, "visit_part_differs")}
 
 
-@ON_SQLITE
-def test_verify_lists_accepted_gaps_every_time(store: Store) -> None:
-    row = {"stream": 1, "kafkaPartition": 0, "startOffset": 3, "endOffset": 4, "reason": "lost", "commitId": 9}
-    store.change(sa.insert(table("accepted_gaps")).values(row | {"acceptedAt": 1.0}))
-    report = store.verify()
-    assert report.sound
-    assert [gap["reason"] for gap in report.gaps] == ["lost"]
-    assert report.document()["acceptedGaps"]
-
-
 @ON_MARIADB
 def test_verify_finds_what_differs_at_the_broker(store: Store, topic: str) -> None:
     """The stream's row is turned to a topic with other messages at the same offsets."""

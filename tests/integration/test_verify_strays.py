@@ -53,14 +53,21 @@ def test_verify_finds_a_visit_part_of_another_survey(store: Store) -> None:
 
 
 @ON_SQLITE
-async def test_verify_finds_an_accepted_gap_that_is_not_what_the_files_say(store: Store) -> None:
+async def test_verify_lists_accepted_gaps_and_finds_those_that_are_not_what_the_files_say(store: Store) -> None:
     at = store.row("ledger", lambda row: row["kafkaPartition"] == 1)
     run = IngestRun(store.kafka.bootstrap, "alerts", store.url, store.folder)
     place = [str(at["stream"]), "1", str(at["next"]), str(at["next"] + 5)]
     done = await call(run, "ledger", "accept-gap", *place, "--reason", "a disk died", "--unchecked")
     assert done.code == 0, done
-    assert store.verify().sound
+    for report in (store.verify(), store.verify()):
+        assert report.sound
+        assert [gap["reason"] for gap in report.gaps] == ["a disk died"]
+        assert report.document()["acceptedGaps"]
     gaps = table("accepted_gaps")
+    stray = {"stream": at["stream"], "kafkaPartition": 1, "startOffset": 3, "endOffset": 4, "commitId": 9}
+    store.change(sa.insert(gaps).values(stray | {"reason": "lost", "acceptedAt": 1.0}))
+    assert store.found() == {(3, "gap_differs")}
+    store.change(sa.delete(gaps).where(gaps.c.commitId == 9))
     for statement in (
         sa.update(gaps).values(reason="nothing much"),
         sa.update(gaps).values(reason="a disk died", endOffset=at["next"] + 4),
