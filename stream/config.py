@@ -128,7 +128,8 @@ class IngestSettings(Layered):
     )
     start: Literal["earliest", "latest"] | Annotated[int, Field(ge=0)] = Field(
         default="earliest",
-        description="Where to begin a partition without a ledger row: earliest, latest or an offset.",
+        description="Where to begin a partition without a ledger row: earliest, latest or an offset. One that its "
+        "topic gets later begins at its start, also with latest.",
     )
     visits_topic: str = Field(default="visits", description="Topic with the announcements of visits; empty: none read.")
     batch_age_s: PositiveFloat = Field(

@@ -66,6 +66,7 @@ class Places:
     clock: Clock = field(default_factory=SystemClock)
     _waiter: Waiter = field(init=False)
     _silent: Silent = field(init=False)
+    _bounds: dict[tuple[int, Partition], tuple[int, int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._waiter, self._silent = Waiter(self.tell), Silent(LOG_S)
@@ -122,13 +123,23 @@ class Places:
     def _begins(self, source: Source, parts: Sequence[Partition]) -> dict[Partition, int]:
         """Where partitions begin that the ledger has not had, as far as their brokers say so in time."""
         whole = self._passed_over(source, parts) if self.start == "latest" else {}
-        wanted = {*parts, *((topic, number) for topic, count in whole.items() for number in range(count))}
-        told, missed = self._silent.ask(source, wanted, Deadline.after(self.clock, PLACES_S))
+        together = {(topic, number) for topic, count in whole.items() for number in range(count)}
+        # A round may end before all of a topic have answered: what was told stands until they have.
+        kept = {part: self._bounds[key] for part in together if (key := self._stream_and(part)) in self._bounds}
+        told, missed = self._silent.ask(source, {*parts, *together} - kept.keys(), Deadline.after(self.clock, PLACES_S))
         for part, error in missed.items():
             _log.warning("place_waits", error=error, topic=part[0], partition=part[1])
+        told |= kept
+        self._bounds = {self._stream_and(part): told[part] for part in together & told.keys()}
+        short = {topic for topic, _ in together - told.keys()}
+        told = {part: bounds for part, bounds in told.items() if part[0] not in short}
         if isinstance(self.start, int):
             return {part: self.start for part, (_, high) in told.items() if not self._beyond(part, self.start, high)}
         return {part: high if part[0] in whole else low for part, (low, high) in told.items()}
+
+    def _stream_and(self, part: Partition) -> tuple[int, Partition]:
+        """A partition of the topic as it is now: one that is made anew has another log."""
+        return self.numbers[part[0]], part
 
     def _passed_over(self, source: Source, parts: Sequence[Partition]) -> dict[str, int]:
         """The topics that begin at their ends, and how many partitions each has: all of them begin at once.

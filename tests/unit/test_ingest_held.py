@@ -263,6 +263,15 @@ async def test_latest_passes_over_what_a_topic_has_when_it_is_begun_and_nothing_
     assert await of(restarted, source, ("u", 0)) == {("u", 0): 4}
 
 
+async def test_latest_begins_all_partitions_of_a_topic_together_once_each_has_told_its_end(engine: AsyncEngine) -> None:
+    source = ScriptedSource(bounds={A: (0, 9), B: (3, 5)}, silent={B})
+    begun = await places(engine, Holding().holds, start="latest")
+    assert await of(begun, source, A, B) == {A: LATER, B: LATER}
+    source.silent.clear()
+    source.bounds |= {A: (0, 12), B: (3, 6)}
+    assert await of(begun, source, A, B) == {A: 9, B: 6}, "what was told first stands"
+
+
 async def test_a_ledger_that_does_not_answer_is_not_waited_for_without_end(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
