@@ -193,6 +193,7 @@ class Replay:
         if self._plan.visits_topic is None:
             return
         key = b"%d" % announcement.visit
+        self._until_free()
         self._publisher.send(
             self._plan.visits_topic, encode_announcement(announcement), key, on_delivery=self._told_of_announcement
         )
@@ -213,6 +214,7 @@ class Replay:
                 f"message {number} is not the one that was not acknowledged",
                 "give the source as it was, or send without --resume",
             )
+        self._until_free()
         partition = self._room_for(len(message.value))
         self._publisher.send(
             self._plan.topic,
@@ -252,6 +254,10 @@ class Replay:
         while (partition := self._headroom.take(size)) is None:
             self._turn(0.02)
         return partition
+
+    def _until_free(self) -> None:
+        while self._publisher.busy():
+            self._turn(0.05)
 
     def _wait_until(self, due: float | None) -> None:
         if due is None:

@@ -45,6 +45,10 @@ class Publisher(Protocol):
         """
         ...
 
+    def busy(self) -> bool:
+        """Whether `send` would wait for records that are sent again: `poll` until it would not."""
+        ...
+
     def poll(self, timeout_s: float = 0.0) -> None:
         """Hear of deliveries for up to `timeout_s`."""
         ...

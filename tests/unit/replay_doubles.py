@@ -37,6 +37,7 @@ class FakePublisher:
     waiting: list[Sent] = field(default_factory=list)
     silent: bool = False
     closed: bool = False
+    stuck: bool = False
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def send(
@@ -53,6 +54,9 @@ class FakePublisher:
         record = Sent(topic, value, key, tuple(headers), timestamp_ms, partition, self.clock.monotonic(), on_delivery)
         self.sent.append(record)
         self.waiting.append(record)
+
+    def busy(self) -> bool:
+        return self.stuck
 
     def poll(self, timeout_s: float = 0.0) -> None:
         self.clock.advance(timeout_s)

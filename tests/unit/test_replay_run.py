@@ -51,6 +51,16 @@ def test_a_run_that_cannot_be_noted_ends_with_that_and_what_it_did(early: bool) 
     assert (outcome.tally.sent < 20) is early and outcome.tally.acknowledged == outcome.tally.sent
 
 
+def test_a_publisher_that_sends_again_keeps_nobody_from_stopping_the_run() -> None:
+    publisher = FakePublisher(stuck=True)
+    noted: list[Outcome] = []
+    clock = publisher.clock
+    replay = Replay(publisher, plan(), save=noted.append, stopping=lambda: clock.monotonic() > 3.0, clock=clock)
+    outcome = replay.run([visit_of(1, 5)])
+    assert isinstance(outcome.ended_by, KeyboardInterrupt)
+    assert publisher.sent == [] and len(noted) > 2, "and it is noted meanwhile"
+
+
 def test_steady_pace_sends_so_many_a_second_across_visits() -> None:
     publisher = FakePublisher()
     Replay(publisher, plan(Steady(4.0)), clock=publisher.clock).run([visit_of(1, 6), visit_of(2, 2)])

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.alert import Header
 from stream.clock import Deadline, SystemClock
-from stream.errors import Fatal, SkyburstError, Wrong
+from stream.errors import Fatal, SkyburstError, Transient, Wrong
 from stream.log import Log, kafka_logger
 from stream.metrics import TRANSPORT_ERRORS
 from stream.transport.kafka.limits import STOCK_SEND, SendLimits
@@ -96,9 +96,8 @@ class KafkaPublisher:
         partition: int | None = None,
         on_delivery: OnDelivery | None = None,
     ) -> None:
-        while self._again or self._alone is not None:
-            self._producer.poll(FULL_WAIT_S)
-            self._send_again()
+        while self.busy():
+            self.poll(FULL_WAIT_S)
         self._queue(_Record(topic, value, key, tuple(headers), timestamp_ms, partition, on_delivery))
 
     def _queue(self, record: _Record) -> None:
@@ -122,6 +121,9 @@ class KafkaPublisher:
                 self._refused(kafka_error(raised), record)
             return
 
+    def busy(self) -> bool:
+        return bool(self._again) or self._alone is not None
+
     def poll(self, timeout_s: float = 0.0) -> None:
         self._producer.poll(timeout_s)
         self._send_again()
@@ -137,9 +139,7 @@ class KafkaPublisher:
     def close(self) -> None:
         self._closed = True
         self._producer.purge()
-        while self._again:
-            record = self._again.popleft()
-            self._over(record, as_error(KafkaError(KafkaError._PURGE_QUEUE), f"sending to {record.topic}"))
+        self._give_up(as_error(KafkaError(KafkaError._PURGE_QUEUE), "sending"))
         self._producer.flush(1.0)
         self._producer.close()
 
@@ -160,9 +160,17 @@ class KafkaPublisher:
                 return
             number, offset = message.partition(), message.offset()
             meant = None if error is None else as_error(error, f"sending to {record.topic}")
+            if isinstance(meant, Transient) and self._alone is record:
+                self._give_up(meant)
             self._over(record, meant, -1 if number is None else number, -1 if error or offset is None else offset)
 
         return told
+
+    def _give_up(self, error: SkyburstError) -> None:
+        """Send none of those again: where nobody acknowledges, each would wait as long as the one before it."""
+        left, self._again = self._again, deque()
+        for record in left:
+            self._over(record, error)
 
     def _over(self, record: _Record, error: SkyburstError | None, partition: int = -1, offset: int = -1) -> None:
         if self._alone is record:
