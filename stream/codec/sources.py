@@ -10,11 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from stream.codec.gate import parse_json
 from stream.codec.lookup import SchemaAway, SchemaSource, SchemaUnknown
 from stream.codec.references import whole
 from stream.codec.registry import RegistrySchemas
 from stream.codec.schema import WriterSchema
-from stream.errors import Wrong
+from stream.errors import Poison, SkyburstError, Wrong
 
 __all__ = ["FolderSchemas", "SchemaAway", "SchemaSource", "SchemaUnknown", "open_schemas"]
 
@@ -69,8 +70,25 @@ class FolderSchemas:
 
 
 def _resolved(path: Path) -> str:
-    """The text of a schema together with the files that it names."""
-    return whole(_text(path), [_text(other) for other in sorted(path.parent.glob("*.avsc")) if other != path])
+    """The text of a schema together with the files that it names; one that it does not name may be anything."""
+    text, beside = _text(path), []
+    unread: Exception | None = None
+    for other in sorted(path.parent.glob("*.avsc")):
+        try:
+            if other != path:
+                parse_json(found := _text(other))
+                beside.append(found)
+        except (OSError, UnicodeDecodeError, SkyburstError) as error:
+            unread = error
+    made = whole(text, beside)
+    if unread is not None:
+        try:
+            WriterSchema.of(made)
+        except Poison:
+            if isinstance(unread, Poison):
+                raise unread from None
+            raise SchemaAway(f"a file beside {path} cannot be read: {unread}") from unread
+    return made
 
 
 def _text(path: Path) -> str:

@@ -23,6 +23,7 @@ from stream.codec.sources import FolderSchemas, open_schemas
 from stream.errors import Held, Poison, Transient, Wrong
 
 TEXT = '{"type": "record", "name": "R", "fields": [{"name": "f", "type": "int"}]}'
+NAMING_B = '{"type": "record", "name": "R", "fields": [{"name": "f", "type": "x.B"}]}'
 
 
 class Registry:
@@ -367,14 +368,25 @@ def test_a_folder_gives_schemas_by_file_name_and_finds_new_ones(tmp_path: Path) 
 
 def test_a_file_that_is_not_all_there_yet_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "1/1").mkdir(parents=True)
-    (tmp_path / "1/1/a.alert.avsc").write_text(TEXT)
+    (tmp_path / "1/1/a.alert.avsc").write_text(NAMING_B)
+    whole = {"7.avsc": TEXT, "1/1/x.B.avsc": '{"type": "fixed", "name": "x.B", "size": 4}'}
     for name, schema_id in (("7.avsc", 7), ("1/1/x.B.avsc", 101)):
         for part in ("", TEXT[:20]):
             (tmp_path / name).write_text(part)
             with pytest.raises(SchemaAway, match=f"{name} is not JSON"):
                 FolderSchemas(tmp_path).get(schema_id)
-        (tmp_path / name).write_text(TEXT)
+        (tmp_path / name).write_text(whole[name])
         assert FolderSchemas(tmp_path).get(schema_id).id == schema_id
+
+
+@pytest.mark.parametrize("stray", [b"just notes", b"\xff\x00", b"[" * 300 + b"]" * 300])
+def test_a_file_that_a_tree_does_not_name_may_be_anything(stray: bytes, tmp_path: Path) -> None:
+    (tmp_path / "1/1").mkdir(parents=True)
+    (tmp_path / "1/1/a.alert.avsc").write_text(NAMING_B)
+    (tmp_path / "1/1/x.B.avsc").write_text('{"type": "fixed", "name": "x.B", "size": 4}')
+    for name in ("._x.B.avsc", "notes.avsc"):
+        (tmp_path / "1/1" / name).write_bytes(stray)
+    assert FolderSchemas(tmp_path).get(101).id == 101
 
 
 def test_the_package_carries_every_version_and_a_folder_of_the_same_shape_too() -> None:
@@ -386,9 +398,6 @@ def test_the_package_carries_every_version_and_a_folder_of_the_same_shape_too() 
     assert {schema_id: again.get(schema_id).fingerprint for schema_id in found} == found
     with pytest.raises(SchemaUnknown):
         package.get(1)
-
-
-NAMING_B = '{"type": "record", "name": "R", "fields": [{"name": "f", "type": "x.B"}]}'
 
 
 @pytest.mark.parametrize(
