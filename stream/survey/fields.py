@@ -82,14 +82,14 @@ def _numbers(column: Column) -> Field:
     return Field("int", values, column.null)
 
 
-_LARGEST = float(np.finfo(np.float32).max)
-
-
 def equal(field_: Field, value: Value) -> Mask:
     """Which rows have `value`, null or not: a number with a point also as a field of 32 bits has it (-999.9)."""
     found: Mask = field_.values == value
-    if field_.kind == "float" and isinstance(value, float) and abs(value) <= _LARGEST:
-        found |= field_.values == float(np.float32(value))
+    if field_.kind == "float" and isinstance(value, float):
+        with np.errstate(over="ignore", under="ignore"):
+            single = float(np.float32(value))
+        if single or not value:
+            found |= field_.values == single
     return found
 
 
