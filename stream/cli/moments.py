@@ -53,4 +53,5 @@ def _from_unix(seconds: float) -> float:
     # No server is asked for leap seconds, and of those before 1960, or some years ahead, nothing is said.
     with iers.conf.set_temp("auto_download", False), warnings.catch_warnings():
         warnings.simplefilter("ignore", ErfaWarning)
+        warnings.simplefilter("ignore", iers.IERSStaleWarning)
         return float(Time(seconds, format="unix").tai.mjd)
