@@ -215,11 +215,14 @@ def _parts(
     at, ordinal, index_end = head.length, -1, 0
     sealed = index_name.endswith(".parquet")
     try:
-        for rows, note, index_end in _batches(index, index_name):
+        for rows, note, behind in _batches(index, index_name):
             ordinal += 1
             if note.start != at or note.end > data.size:
-                return
-            at = note.end
+                if not sealed:
+                    break
+                text = f"commit {note.commit} has the bytes {note.start} to {note.end}, and lies behind byte {at}"
+                raise Damaged(f"{text} of a data file of {data.size}")
+            at, index_end = note.end, behind
             piece = data.read(note.start, note.end - note.start)
             running.update(piece)
             if xxh3_128_hexdigest(piece) != note.digest:
@@ -227,7 +230,7 @@ def _parts(
                 continue
             messages = sum(part == 0 for part in rows["part"].to_pylist())
             aside = messages if head.kind == "quarantine" else 0
-            yield Part(note, head.number, ordinal, messages, aside, False, note.end, index_end)
+            yield Part(note, head.number, ordinal, messages, aside, False, note.end, behind)
         gist.told_end = at if sealed else 0
     except Damaged as error:
         lying.damaged.append(f"{index_name}: {error}")

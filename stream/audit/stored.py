@@ -20,8 +20,8 @@ PAGE = 1000
 SINK = "alertdb"
 READ = ("open", "sealed", "moved")
 """States of segments whose packets are there."""
-GONE = ("swept", "copy", "retired")
-"""States of rows whose packets are not there, or named by another row."""
+GONE = ("swept", "copy")
+"""States of rows whose packets are not there, or named by another row. Of a retired one the files go last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +146,14 @@ class Stored:
 
     def strays(self, name: str) -> Iterator[Row]:
         """The rows of table `name` whose commit the table ``commits`` does not have."""
-        rows, commits = table(name), table("commits")
-        joined = rows.outerjoin(commits, rows.c.commitId == commits.c.commitId)
-        query = sa.select(rows).select_from(joined).where(commits.c.commitId.is_(None))
-        with translated(), self._engine.connect() as connection:
-            yield from connection.execute(query.order_by(*rows.primary_key.columns))
+        rows = table(name)
+        query = sa.select(rows.c.commitId).distinct().order_by(rows.c.commitId).limit(PAGE)
+        last = -1
+        while page := [row.commitId for row in self.all(query.where(rows.c.commitId > last))]:
+            known = {row.commitId for row in self.of_commits("commits", page)}
+            if strange := [commit for commit in page if commit not in known]:
+                yield from self.of_commits(name, strange)
+            last = page[-1]
 
     def of_commits(self, name: str, commits: Sequence[int]) -> Sequence[Row]:
         """The rows of table `name` that belong to `commits`."""

@@ -133,6 +133,19 @@ def test_commits_behind_damage_in_an_open_index_are_named_and_those_before_it_ar
     assert looked(tmp_path)[0].damaged == []
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_commits_behind_the_end_of_a_data_file_that_was_cut_are_named(
+    sealed: bool, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    segment, ends = segment_of_three(LocalStore(tmp_path), rng)
+    name = segment.seal().data_name if sealed else segment.ref.data_name
+    if sealed:
+        (tmp_path / segment.ref.index_name).unlink()
+    os.truncate(tmp_path / name, ends[0].data_length + 5)
+    lying, commits = looked(tmp_path)
+    assert commits == [1] and lying.damaged != []
+
+
 def test_what_is_left_of_a_batch_that_was_written_over_is_no_damage(tmp_path: Path, rng: np.random.Generator) -> None:
     """A longer batch that was never published, and the shorter one that took its place."""
     segment, ends = segment_of_three(LocalStore(tmp_path), rng)
