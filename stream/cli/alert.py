@@ -67,19 +67,24 @@ def alert(
     missing = 0
     documents: list[dict[str, object]] = []
     many = everything or len(ids) > 1
-    with AlertArchive(settings.need("level1"), settings.need("alertdb"), survey_name(settings)) as archive:
-        for source in ids:
-            places = archive.places(source, night)
-            if not places:
-                missing += 1
-                of = f" of night {night}" if night else ""
-                click.echo(f"skyburst: there is no alert {source}{of}; is the id its diaSourceId?", err=True)
-                continue
-            chosen = places if everything else places[:1]
-            _name_others(source, places[len(chosen) :])
-            missing += _give(archive, chosen, form, output, many, documents)
-    if form == "json" and output is None and (many or documents):
-        show_json(documents if many else documents[0])
+    ended = False
+    try:
+        with AlertArchive(settings.need("level1"), settings.need("alertdb"), survey_name(settings)) as archive:
+            for source in ids:
+                places = archive.places(source, night)
+                if not places:
+                    missing += 1
+                    of = f" of night {night}" if night else ""
+                    click.echo(f"skyburst: there is no alert {source}{of}; is the id its diaSourceId?", err=True)
+                    continue
+                chosen = places if everything else places[:1]
+                _name_others(source, places[len(chosen) :])
+                missing += _give(archive, chosen, form, output, many, documents)
+        ended = True
+    finally:
+        # What was read before something went away is given all the same.
+        if documents or (ended and many and form == "json" and output is None):
+            show_json(documents if many else documents[0])
     return 1 if missing else 0
 
 
@@ -109,9 +114,10 @@ def _give(
                 documents.append(_as_json(archive, place))
             else:
                 _give_one(archive, place, form, output, name, many)
-        except (Transient, Fatal, Wrong):
-            raise
         except SkyburstError as error:
+            # A file that the disk does not give is one file; a database or store that is away is all of them.
+            if isinstance(error, Transient | Fatal | Wrong) and error.code != "disk_failed":
+                raise
             unread += 1
             click.echo(f"{line(error)} (alert {place.source} of {place.night}, {place.standing})", err=True)
     return unread

@@ -393,6 +393,15 @@ async def test_what_was_retired_or_lost_does_not_keep_the_others_back(world: Wor
     assert ended.return_value == 1 and ended.stderr.count("were retired") == 3 == ended.stderr.count("\n")
     assert "(alert 1010 of 20261121, first)" in ended.stderr
 
+    async with world.engine.begin() as conn:
+        await conn.execute(rows.update().where(rows.c.segment == old.header.number).values(state="open"))
+    path = world.folder / old.ref.data_name
+    path.rename(path.with_suffix(".kept"))
+    path.symlink_to(path.with_suffix(".kept"))
+    ended = command(world, alert, "1010", "1000", "1001")
+    assert [one["night"] for one in json.loads(ended.stdout)] == [20261123, 20261123]
+    assert ended.return_value == 1 and "links are not followed" in ended.stderr
+
     (world.folder / new.ref.data_name).unlink()
     ended = command(world, alert, "1000")
     assert ended.return_value == 1 and "alertdb is right" in ended.stderr and ended.stdout == ""
