@@ -98,7 +98,8 @@ def _must_be_plain(setting: str, kind: str, options: set[str]) -> None:
     if kind == "mysql" and setting.count("@") > 1:
         # What is behind the first one would be taken for the host, and told to whoever reads of it.
         text = "the Level-1 URL has more than one @ in it"
-        raise Wrong("level1_url", text, "write @ inside a password as %40, / as %2F, ? as %3F, % as %25")
+        advice = "write @ inside a password or a file's name as %40; in a password / as %2F, ? as %3F, % as %25"
+        raise Wrong("level1_url", text, advice)
     if unknown := options - _OPTIONS[kind]:
         known = ", ".join(sorted(_OPTIONS[kind]))
         raise Wrong("level1_url", f"the Level-1 URL has no option {min(unknown)!r}", f"known are {known}")
