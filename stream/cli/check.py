@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
 import click
 
 from stream.cli.exits import DONE, NO, exit_code
+from stream.cli.finding import Check, Finding
 from stream.cli.options import json_option, shared_options
 from stream.cli.output import show
 from stream.config import Settings
 from stream.errors import SkyburstError
 from stream.redact import redact
-
-Verdict = Literal["ok", "warn", "fails", "unasked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What came of one check, and what to do where it is not well."""
-
-    verdict: Verdict
-    text: str
-    advice: str = ""
-
-
-Check = Callable[[], Finding]
 
 
 @click.command()

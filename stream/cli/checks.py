@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from stream.cli.check import Check, Finding
 from stream.cli.checks_level1 import level1_checks
+from stream.cli.finding import Check, Finding
 from stream.config import IngestSettings, Settings
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stream.cli.check import Check, Finding
+from stream.cli.finding import Check, Finding
 from stream.config import Settings
 
 _FLUSH = "innodb_flush_log_at_trx_commit"

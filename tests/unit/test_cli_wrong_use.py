@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from consumers.ingest import command as ingest
 from stream.cli import alert, alerts
-from stream.cli.check import Finding, _run
+from stream.cli.check import _run
 from stream.cli.checks import _alertdb, _topic
+from stream.cli.finding import Finding
 from stream.cli.group import run
 from stream.config import IngestSettings, Settings
 from stream.errors import SkyburstError, Transient, Wrong
