@@ -137,7 +137,8 @@ class Places:
             told = topics.stream_of(name)
             bounds = topics.offsets(name, topics.describe(name).partitions)
         except Held as error:
-            return [_replaced(one, error.code, "") for one in self.of_tables() if one.topic == name]
+            known = [_replaced(one, error.code, "") for one in self.of_tables() if one.topic == name]
+            return known or [Standing(0, name, "", -1, None, trouble=error.code, advice=error.advice)]
         mine = {n: s for n, s in self.streams.items() if (s.cluster, s.topic) == (told.cluster, name)}
         now = {n: s for n, s in mine.items() if told_id(s) == told.topic_id}
         number, stream = max(now.items(), key=lambda item: generation(item[1])) if now else (0, told)

@@ -56,6 +56,10 @@ async def test_status_tells_partitions_segments_quarantine_and_daemons_with_and_
     held = await call(run, "status", "--json")
     assert held.code == 1
     assert [(r["held"], r["missing"]) for r in held.json["partitions"]] == [("", None), ("ledger_ahead", [1, 9])]
+    typo = await call(run, "status", "--topic", "mistyped", "--json")
+    assert [(r["topic"], r["partition"], r["held"]) for r in typo.json["partitions"] if r["topic"] != topic] == [
+        ("mistyped", -1, "topic_gone")
+    ]
     await execute(run.level1, "UPDATE schema_version SET major = 9")
     later = await call(run, "status")
     assert (later.code, later.out) == (1, "")
