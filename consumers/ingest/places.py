@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -16,10 +15,9 @@ from consumers.ingest.silent import Silent
 from stream.alert import Stream
 from stream.clock import Clock, Deadline, SystemClock
 from stream.commit import ledger
-from stream.commit.batch import Begin
 from stream.commit.identity import newest_generation, streams_of
 from stream.commit.waiting import Tell, Waiter
-from stream.errors import Fenced, Held, SkyburstError, Transient
+from stream.errors import Held, SkyburstError, Transient
 from stream.log import Log
 from stream.tables.trouble import translate, translated
 from stream.transport.source import Partition, Source
@@ -237,7 +235,6 @@ class Places:
         starts = {place: begins[part] for place, part in wanted.items()}
         while True:
             try:
-                await self._insert(starts)
                 found = await ledger.begin(self.engine, starts, self.instance)
                 await self._learn(found)
             except (SQLAlchemyError, OSError, SkyburstError) as error:
@@ -248,11 +245,3 @@ class Places:
                 continue
             self._waiter.done()
             return {wanted[place]: offset for place, offset in found.items()}
-
-    async def _insert(self, starts: Mapping[ledger.Place, int]) -> None:
-        """All or none: whoever sees a place of a topic can tell that the others without one are new."""
-        begins = [Begin(stream, partition, start) for (stream, partition), start in starts.items()]
-        with suppress(Fenced):
-            async with self.engine.begin() as connection:
-                await ledger.same_instance(connection, self.instance)
-                await ledger.insert(connection, begins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -93,24 +94,22 @@ async def clear_ahead(connection: AsyncConnection, closed: Iterable[Place], sink
 async def begin(engine: AsyncEngine, starts: Mapping[Place, int], instance: str, sink: str = SINK) -> dict[Place, int]:
     """Insert a row for each place that has none, and give the next offset of each, whoever inserted it.
 
+    All or none: whoever sees a place that was begun here can tell that others, which have no row, were not there.
+
     Raises
     ------
     Fatal
         ``level1_instance``: see `same_instance`; nothing was inserted.
     """
-    ledger = table("ledger")
     known = await places(engine, starts, sink)
-    for (stream, partition), start in sorted(starts.items()):
-        if (stream, partition) in known:
-            continue
-        row = {"sink": sink, "stream": stream, "kafkaPartition": partition, "next": start}
-        try:
+    while missing := starts.keys() - known.keys():
+        begins = [Begin(stream, partition, starts[stream, partition]) for stream, partition in missing]
+        with suppress(Fenced):
             async with engine.begin() as connection:
                 await same_instance(connection, instance)
-                await connection.execute(sa.insert(ledger), row)
-        except IntegrityError:
-            continue
-    return await places(engine, starts, sink)
+                await insert(connection, begins, sink)
+        known = await places(engine, starts, sink)
+    return known
 
 
 async def insert(connection: AsyncConnection, begins: Sequence[Begin], sink: str = SINK) -> None:
