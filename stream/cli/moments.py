@@ -44,14 +44,9 @@ def mjd_tai(text: str, now: float) -> float:
 
 
 def _from_unix(seconds: float) -> float:
-    import warnings
-
     from astropy.time import Time
-    from astropy.utils import iers
-    from erfa import ErfaWarning  # type: ignore[import-untyped]
 
-    # No server is asked for leap seconds, and of those before 1960, or some years ahead, nothing is said.
-    with iers.conf.set_temp("auto_download", False), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ErfaWarning)
-        warnings.simplefilter("ignore", iers.IERSStaleWarning)
+    from stream.survey.times import known_leap_seconds
+
+    with known_leap_seconds():
         return float(Time(seconds, format="unix").tai.mjd)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -15,16 +17,26 @@ DAY_S = 86_400.0
 UNIX_EPOCH_MJD = 40_587.0
 
 
+@contextmanager
+def known_leap_seconds() -> Iterator[None]:
+    """Convert with the leap seconds that the installed astropy knows, and say nothing of it.
+
+    Once its table ends within half a year astropy asks two servers for a newer one, and waits for both. ERFA calls
+    every day before 1960 and some years past its last leap second dubious; the last known one is what counts then.
+    """
+    from astropy.utils import iers
+
+    with iers.conf.set_temp("auto_download", False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @lru_cache(maxsize=4096)
 def _tai_minus_utc(day: int) -> float:
     """Seconds by which TAI leads UTC on a UTC day given as a whole MJD: constant over a day since 1972."""
     from astropy.time import Time
-    from astropy.utils import iers
 
-    # Once its own table ends within half a year, astropy asks two servers for a newer one, and waits for both.
-    with iers.conf.set_temp("auto_download", False), warnings.catch_warnings():
-        # ERFA calls every day some years past its last leap second dubious; the last known one is what counts then.
-        warnings.simplefilter("ignore")
+    with known_leap_seconds():
         tai = Time(float(day), 0.0, format="mjd", scale="utc").tai
         return round(float((tai.jd1 - 2_400_000.5 - day) + tai.jd2) * DAY_S, 3)
 
