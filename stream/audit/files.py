@@ -71,7 +71,7 @@ class FolderFiles:
         self._root = root
 
     def open(self, name: str) -> File:
-        """Open a file; raises `Absent`."""
+        """Open a file; raises `Absent` and `Unreadable`."""
         folder, _, file = _ours(name).partition("/")
         try:
             night = os.open(self._root / folder, _OPEN | os.O_DIRECTORY)

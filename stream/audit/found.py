@@ -136,8 +136,9 @@ def look(files: Files, appends: bool, catalogue: Catalogue) -> Lying:
     for number, names in sorted(by_number.items()):
         for found in _pairs(files, number, names, appends, catalogue, lying):
             _weigh(found, catalogue, lying)
+    named = lying.segments.keys() | lying.retired
     for number, names in by_number.items():
-        if number not in lying.segments.keys() | lying.retired and not any(name.endswith(".avro") for name in names):
+        if number not in named and not any(name.endswith(".avro") for name in names):
             lying.damaged += [f"{name}: there is no data file beside it" for name in names]
     return lying
 
