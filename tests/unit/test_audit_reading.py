@@ -19,6 +19,7 @@ from stream.alertdb.header import Kind
 from stream.alertdb.local import LocalStore
 from stream.alertdb.objects import ObjectStore
 from stream.alertdb.rowdigest import row_digest as written_digest
+from stream.alertdb.segment import OpenSegment
 from stream.audit import broker
 from stream.audit.blocks import DataFile
 from stream.audit.derive import Decoder, message_fields
@@ -103,15 +104,19 @@ def test_the_digest_of_index_rows_is_the_one_that_was_written(rng: np.random.Gen
         assert row_digest(pa.Table.from_batches([rows.slice(3, 11)])) == written_digest(rows.slice(3, 11))
 
 
-def test_an_open_index_is_read_up_to_where_it_is_torn(tmp_path: Path, rng: np.random.Generator) -> None:
-    store = LocalStore(tmp_path)
-    segment = store.create(header())
-    ends = []
-    for commit in range(1, 4):
+def opened(folder: Path, rng: np.random.Generator, commits: int) -> tuple[OpenSegment, list[int]]:
+    """An open segment, and the length of its index after each commit."""
+    segment, ends = LocalStore(folder).create(header()), []
+    for commit in range(1, commits + 1):
         each = batch(rng, count=5, offset=commit * 10)
         segment.publish(segment.append(each.blocks, each.rows, {"commit": commit, "ranges": [], "parts": [], "at": 0}))
         ends.append(segment.ref.index_length)
     segment.sync()
+    return segment, ends
+
+
+def test_an_open_index_is_read_up_to_where_it_is_torn(tmp_path: Path, rng: np.random.Generator) -> None:
+    segment, ends = opened(tmp_path, rng, 3)
     file = open_files(str(tmp_path)).open(segment.ref.index_name)
     for cut, count in ((ends[2], 3), (ends[2] - 1, 2), (ends[1] + 40, 2), (ends[0], 1), (ends[0] - 8, 0), (3, 0)):
         found = list(open_batches(file, cut))
@@ -124,14 +129,7 @@ def test_an_open_index_is_read_up_to_where_it_is_torn(tmp_path: Path, rng: np.ra
 
 def test_an_open_index_that_was_cut_behind_a_batch_is_damaged(tmp_path: Path, rng: np.random.Generator) -> None:
     """As after a power cut on a disk that had not kept what it said: each file ends where an earlier sync left it."""
-    store = LocalStore(tmp_path)
-    segment = store.create(header())
-    ends = []
-    for commit in range(1, 3):
-        each = batch(rng, count=5, offset=commit * 10)
-        segment.publish(segment.append(each.blocks, each.rows, {"commit": commit, "ranges": [], "parts": [], "at": 0}))
-        ends.append(segment.ref.index_length)
-    segment.sync()
+    segment, ends = opened(tmp_path, rng, 2)
     os.truncate(tmp_path / segment.ref.index_name, ends[0])
     file = open_files(str(tmp_path)).open(segment.ref.index_name)
     read = read_index(segment.ref.index_name, file, ends[1])
