@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stream.cli.exits import DONE, NO
 from stream.cli.options import NIGHT, json_option, shared_options, survey_file_option
 from stream.cli.output import show_fields
 from stream.config import IngestSettings, Settings
@@ -94,12 +95,13 @@ def rebuild(
     columns: str | None,
     as_json: bool,
     settings: Settings,
-) -> None:
+) -> int:
     """Make all tables again from the segments alone, into an empty database that `level1 migrate` has made.
 
     Stop every daemon first. Open segments are sealed by copying, and the database gets a new instance id, so that a
     daemon of the old one can publish nothing. Layout and survey files must be those that ingest had. What is not in
     the files: announcements of visits (they are read again from their topic), other sinks' places, heartbeats.
+    Exit code 1 where files are damaged: what is intact is taken, and they are named.
     """
     from stream.audit.order import Gap
     from stream.audit.rebuild import Word
@@ -108,7 +110,7 @@ def rebuild(
     if columns is not None:
         names = tuple(name.strip() for name in columns.split(",") if name.strip())
         show_fields({"alerts": asyncio.run(_refill(settings, more, names))}, as_json=as_json)
-        return
+        return DONE
     if gaps and not (reason or "").strip():
         raise Wrong("gap", "a gap needs a reason", "say with --reason why these offsets are given up")
     word = Word(tuple(Gap(*gap) for gap in gaps), reason or "", stop, other_survey)
@@ -127,6 +129,7 @@ def rebuild(
         "instance": done.instance,
     }
     show_fields(fields, as_json=as_json)
+    return NO if done.damaged else DONE
 
 
 async def _refill(settings: Settings, more: tuple[Path, ...], columns: tuple[str, ...]) -> int:

@@ -158,7 +158,8 @@ async def test_rebuild_says_that_what_is_intact_of_a_torn_commit_will_be_swept(
     (folder / lost["indexName"]).unlink()
     assert (await call(run, "level1", "migrate")).code == 0
     done = await call(run, "level1", "rebuild", "--json")
-    assert (done.code, done.json["torn"], done.json["gaps"]) == (0, 1, [])
+    assert (done.code, done.json["torn"], done.json["gaps"]) == (1, 1, [])
+    assert [text.partition(":")[0] for text in done.json["damaged"]] == [lost["dataName"]]
     assert "1 commits lack a part" in done.err and "a daemon sweeps it: keep a copy first" in done.err
 
 
