@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.alert import Stream
 from stream.clock import Clock
-from stream.commit import ledger, rows
+from stream.commit import account, ledger, rows
 from stream.commit.batch import Batch, Begin, Committed, fresh_number
 from stream.commit.failpoints import Failpoints
 from stream.commit.identity import Daemon, streams_by_number
@@ -28,7 +27,6 @@ from stream.commit.waiting import Tell, Waiter
 from stream.errors import Fenced, SkyburstError, Transient
 from stream.level1.rows import STATEMENT_BYTES
 from stream.level1.write import Verdict
-from stream.tables.model import table
 from stream.tables.trouble import translate
 
 
@@ -166,7 +164,15 @@ class Committer:
     def _append(self, batch: Batch, commit: int, spent: dict[str, float]) -> tuple[Written, ...]:
         started = time.perf_counter()
         mine = [self.segments.of(work, batch.survey_digest) for work in batch.works]
-        note = self._note(batch, commit, mine)
+        note = account.for_files(
+            batch,
+            commit,
+            self.daemon,
+            streams=self._streams,
+            parts=[(one.number, work.records) for one, work in zip(mine, batch.works, strict=True)],
+            begins=self._begins(batch, mine),
+            at=self.clock.now(),
+        )
         written = []
         for one, work in zip(mine, batch.works, strict=True):
             before = one.segment.ref
@@ -192,27 +198,6 @@ class Committer:
         self.failpoints.hit("after_sync")
         spent["sync"] = time.perf_counter() - started
         return tuple(written)
-
-    def _note(self, batch: Batch, commit: int, mine: list[Mine]) -> dict[str, object]:
-        return {
-            "commit": commit,
-            "daemon": self.daemon.id,
-            "survey": batch.survey,
-            "streams": {
-                str(number): [one.cluster, one.topic, one.topic_id]
-                for number, one in sorted(self._streams.items())
-                if number in batch.streams
-            },
-            "ranges": [[r.stream, r.partition, r.start, r.end, r.records, r.tombstones] for r in batch.ranges],
-            "parts": [[m.number, w.records] for m, w in zip(mine, batch.works, strict=True)],
-            "redriven": [[r.stream, r.partition, r.offset] for r in batch.redriven],
-            "accepted": batch.accepted,
-            "retired": [[r.stream, r.partition, r.start, r.end] for r in batch.retired],
-            "begins": [[b.stream, b.partition, b.next] for b in self._begins(batch, mine)],
-            "reason": batch.reason,
-            "surveyDigest": batch.survey_digest,
-            "at": self.clock.now(),
-        }
 
     def _begins(self, batch: Batch, mine: list[Mine]) -> list[Begin]:
         """The batch's own, which the ledger gets with it, and those in the ledger of which a segment does not tell."""
@@ -259,7 +244,7 @@ class Committer:
         await ledger.clear_ahead(connection, batch.closed)
         hit("after_fence")
         await publish_lengths(connection, written, self.daemon, batch.survey, server_time(self.engine))
-        await self._record(connection, batch, commit)
+        await account.for_tables(connection, batch, commit, self.daemon, self.clock.now())
         hit("after_segments")
         lifted = await mark_redriven(connection, batch.redriven, commit)
         verdicts = await rows.write_rows(connection, alerts, commit)
@@ -270,28 +255,6 @@ class Committer:
         parts = await rows.write_visit_parts(connection, alerts, verdicts, aside, lifted, batch.survey, commit)
         hit("after_repeats")
         return _Told(verdicts, parts)
-
-    async def _record(self, connection: AsyncConnection, batch: Batch, commit: int) -> None:
-        row = {
-            "commitId": commit,
-            "daemon": self.daemon.id,
-            "surveyDigest": batch.survey_digest,
-            "committedAt": self.clock.now(),
-            "records": batch.records,
-            "reason": batch.reason[:255] or None,
-        }
-        await connection.execute(sa.insert(table("commits")), row)
-        names = ("stream", "kafkaPartition", "startOffset", "endOffset", "records", "tombstones")
-        ranges = [
-            dict(zip(names, (r.stream, r.partition, r.start, r.end, r.records, r.tombstones)), commitId=commit)
-            for r in sorted(batch.ranges)
-        ]
-        if ranges:
-            await connection.execute(sa.insert(table("commit_ranges")), ranges)
-        if batch.accepted:
-            more = {"commitId": commit, "reason": batch.reason[:1024], "acceptedAt": row["committedAt"]}
-            gaps = [{name: each[name] for name in names[:4]} | more for each in ranges]
-            await connection.execute(sa.insert(table("accepted_gaps")), gaps)
 
     def _published(
         self,
