@@ -14,8 +14,8 @@ from consumers.ingest.pack import shares
 from consumers.ingest.place import Placer
 from stream import metrics
 from stream.alert import RecordId, Stream
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.quarantine import Quarantined
-from stream.alertdb.store import SegmentStore
 from stream.codec.decoder import Decoder
 from stream.commit.batch import Batch, Committed
 from stream.commit.committer import Committer

@@ -31,7 +31,7 @@ from consumers.ingest.unknown import UnknownSchemas
 from consumers.ingest.upkeep import Upkeep
 from consumers.ingest.window import Window
 from stream import metrics
-from stream.alertdb.store import SegmentStore
+from stream.alertdb.port import SegmentStore
 from stream.clock import Clock
 from stream.codec.decoder import Decoder
 from stream.commit.committer import Committer

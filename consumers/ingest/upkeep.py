@@ -15,8 +15,8 @@ from consumers.ingest.last_partition import LastPartition
 from consumers.ingest.outcome import Outcome
 from consumers.ingest.window import Window
 from stream import metrics
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.segment import SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.clock import Clock
 from stream.commit.failpoints import Failpoints
 from stream.commit.sealing import seal

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from stream.alertdb.damage import SegmentAbsent
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.reader import SegmentReader
 from stream.alertdb.segment import SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.errors import Held, Wrong
 from stream.tables.engine import open_reader
 from stream.tables.model import table

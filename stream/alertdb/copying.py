@@ -13,7 +13,7 @@ from stream.alertdb.names import role_of
 from stream.alertdb.segment import SegmentRef
 
 if TYPE_CHECKING:
-    from stream.alertdb.store import SegmentStore
+    from stream.alertdb.port import SegmentStore
 
 PIECE_BYTES = 4 * 1024 * 1024
 

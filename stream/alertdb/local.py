@@ -17,9 +17,9 @@ from stream.alertdb.disk import Disk, RealDisk
 from stream.alertdb.diskfile import DiskFile
 from stream.alertdb.header import SegmentHeader
 from stream.alertdb.names import Role, Token, file_name, night_of, number_of, parsed, random_token
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.reader import SegmentReader
 from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.alertdb.window import DiskWindow, Readable
 
 

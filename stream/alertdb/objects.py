@@ -20,10 +20,10 @@ from stream.alertdb.copying import copied_index, pieces
 from stream.alertdb.damage import SegmentAbsent, SegmentDamaged
 from stream.alertdb.header import SegmentHeader
 from stream.alertdb.names import Token, file_name, night_of, number_of, parsed, random_token
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.putting import PutSegment
 from stream.alertdb.reader import SegmentReader
 from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.alertdb.window import Readable, check_range
 from stream.errors import Fatal, Transient, Wrong
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.segment import Sealed, SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.audit.catalogue import Catalogue
 from stream.audit.files import Files
 from stream.audit.found import Lying, look

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stream.alert import RecordId
 from stream.alertdb.damage import SegmentAbsent
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.quarantine import Quarantined, read_quarantined
 from stream.alertdb.segment import SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.commit.redrive import among
 from stream.errors import SkyburstError, Wrong
 from stream.tables.model import table

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stream.alertdb.store import SegmentStore
+from stream.alertdb.port import SegmentStore
 from stream.clock import Clock
 from stream.commit.committer import Committer
 from stream.commit.failpoints import Failpoints

@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.segment import SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.commit.batch import OffsetRange
 from stream.commit.committer import Committer
 from stream.commit.gap import Where

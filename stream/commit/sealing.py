@@ -7,7 +7,7 @@ import asyncio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from stream.alertdb.store import SegmentStore
+from stream.alertdb.port import SegmentStore
 from stream.commit.failpoints import Failpoints
 from stream.commit.segments import Mine, sealed_values
 from stream.tables.model import table

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.alertdb.header import SegmentHeader, SegmentKey
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.segment import Appended, OpenSegment, Sealed, SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.clock import Clock
 from stream.commit.batch import SegmentWork, fresh_number
 from stream.commit.identity import Daemon, version

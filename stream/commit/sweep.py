@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stream.alertdb.names import role_of
-from stream.alertdb.store import SegmentStore
+from stream.alertdb.port import SegmentStore
 from stream.clock import Clock
 from stream.commit import ledger
 from stream.commit.failpoints import Failpoints

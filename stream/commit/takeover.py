@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.segment import SegmentRef
-from stream.alertdb.store import SegmentStore
 from stream.commit.batch import fresh_number
 from stream.commit.failpoints import Failpoints
 from stream.commit.sealing import server_time

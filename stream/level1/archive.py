@@ -14,9 +14,10 @@ import sqlalchemy as sa
 
 from stream.alert import RecordId
 from stream.alertdb.damage import SegmentAbsent
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.reader import Message, SegmentReader
 from stream.alertdb.segment import SegmentRef
-from stream.alertdb.store import SegmentStore, open_store
+from stream.alertdb.store import open_store
 from stream.errors import Held, SkyburstError, Transient
 from stream.level1.packet import Packet, Place, Standing
 from stream.tables.engine import open_reader

@@ -23,9 +23,10 @@ from stream.alertdb.index import empty_batch
 from stream.alertdb.local import LocalStore
 from stream.alertdb.names import random_number, role_of
 from stream.alertdb.objects import ObjectStore
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.rowdigest import row_digest
 from stream.alertdb.segment import OpenSegment, SegmentRef
-from stream.alertdb.store import SegmentStore, open_store
+from stream.alertdb.store import open_store
 from stream.errors import Fatal, SkyburstError, Transient
 
 

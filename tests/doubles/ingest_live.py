@@ -17,7 +17,8 @@ from doubles.ingest_run import QUIET, IngestRun
 
 from consumers.ingest.build import World
 from consumers.ingest.run import Ingest
-from stream.alertdb.store import SegmentStore, open_store
+from stream.alertdb.port import SegmentStore
+from stream.alertdb.store import open_store
 from stream.clock import Clock, SystemClock
 from stream.codec.decoder import Decoder
 from stream.codec.sources import open_schemas

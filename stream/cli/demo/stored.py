@@ -12,8 +12,9 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from stream.alertdb.port import SegmentStore
 from stream.alertdb.segment import SegmentRef
-from stream.alertdb.store import SegmentStore, open_store
+from stream.alertdb.store import open_store
 from stream.level1.archive import AlertArchive
 from stream.tables.engine import open_reader
 from stream.tables.model import table
