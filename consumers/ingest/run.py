@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 from consumers.ingest.announcements import Announcements
 from consumers.ingest.build import Parts, World, build
 from consumers.ingest.poller import Poller
-from consumers.ingest.pulse import Pulse
+from consumers.ingest.pulse import TURN_S, Pulse
 from consumers.ingest.supervisor import READY, STOPPING, Supervisor
 from stream.clock import Deadline
 from stream.collecting import collect_from_here
@@ -73,7 +73,8 @@ class Ingest:
         async with serving(self.health, host=settings.metrics_host, port=settings.metrics_port) as server:
             self.port = server.port
             with ThreadPoolExecutor(settings.compress_threads, "compress") as pool:
-                parts = await build(self._world, settings, self.health, pool, self._stop.is_set)
+                async with _turning(self.health):
+                    parts = await build(self._world, settings, self.health, pool, self._stop.is_set)
                 collect_from_here()
                 _log.info("started", daemon=parts.daemon.id, topics=list(self._world.topics), port=self.port)
                 self._supervisor.tell(READY)
@@ -161,6 +162,22 @@ class Ingest:
             while parts.pipeline.busy and not last.passed:
                 await asyncio.sleep(0.02)
         return bool(done)
+
+
+@asynccontextmanager
+async def _turning(health: Health) -> AsyncIterator[None]:
+    """Say that the loop turns while the start waits for the database or the kernel: there is no pulse yet."""
+
+    async def turn() -> None:
+        while True:
+            health.turned()
+            await asyncio.sleep(TURN_S)
+
+    task = asyncio.create_task(turn())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def _pulse(parts: Parts, supervisor: Supervisor) -> Pulse:

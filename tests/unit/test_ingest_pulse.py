@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from consumers.ingest import pulse as rules
+from consumers.ingest import run
 from consumers.ingest.pulse import STALLED_S, Pulse
 from stream import metrics
 from stream.clock import ManualClock
+from stream.config import IngestSettings
 from stream.web.health import Health
 
 
@@ -77,3 +79,20 @@ async def test_a_database_that_gives_neither_answer_nor_error_to_a_heartbeat_cos
     frozen.set()
     await one.pulse.beat_once()
     assert one.reasons() == set()
+
+
+async def test_a_start_that_waits_for_long_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    world: Any = SimpleNamespace(clock=clock)
+    daemon = run.Ingest(world, IngestSettings(metrics_port=0))
+
+    async def waiting(*_: object) -> None:
+        clock.advance(1000)
+        assert not daemon.health.alive()
+        await asyncio.sleep(rules.TURN_S * 1.5)
+        assert daemon.health.alive() and not daemon.health.ready()
+        raise InterruptedError
+
+    monkeypatch.setattr(run, "build", waiting)
+    with pytest.raises(InterruptedError):
+        await daemon.run()
