@@ -108,6 +108,19 @@ def test_labels_in_expressions_are_declared() -> None:
             assert used <= {*declared.labels, *everywhere}, (where, name)
 
 
+def test_what_every_process_has_is_asked_of_the_daemons_alone() -> None:
+    for where, expression in EXPRESSIONS:
+        for name, matchers in re.findall(r"\b(up|process_\w+)\b(?:\{([^}]*)\})?", expression):
+            assert 'job="skyburst"' in matchers, (where, name)
+
+
+def test_an_instance_that_does_not_answer_counts_as_not_ready() -> None:
+    (panel,) = [panel for panel in dashboard()["panels"] if panel["title"] == "Ready instances"]
+    exprs = {target["legendFormat"]: target["expr"] for target in panel["targets"]}
+    assert {"up", "skyburst_ready"} <= names(parsed(exprs["not ready"]))
+    assert exprs["not ready"].endswith(f"- ({exprs['ready']})")
+
+
 def test_every_metric_has_a_panel_or_a_reason_for_none() -> None:
     recorded = {rule["record"]: names(parsed(rule["expr"])) for rule in rules() if "record" in rule}
     shown: set[str] = set()
