@@ -32,6 +32,9 @@ class Declared:
         ``counter``, ``gauge`` or ``histogram``.
     limit
         Series at most; what comes beyond counts under the label values ``other``.
+    known
+        Label values of a counter that has these series from the start, at 0: what comes before the first scrape of a
+        series is in no rate and no increase.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Declared:
     labels: tuple[str, ...]
     limit: int
     buckets: tuple[float, ...] = ()
+    known: tuple[tuple[str, ...], ...] = ()
 
 
 class _Instrument(Collector):
@@ -68,7 +72,7 @@ class Counter(_Instrument):
     """Only grows."""
 
     def __init__(self, declared: Declared, registry: CollectorRegistry) -> None:
-        self._values: dict[tuple[str, ...], float] = {} if declared.labels else {(): 0.0}
+        self._values: dict[tuple[str, ...], float] = dict.fromkeys(declared.known if declared.labels else [()], 0.0)
         super().__init__(declared, registry)
 
     def add(self, amount: float = 1.0, /, **labels: str) -> None:

@@ -154,6 +154,8 @@ async def build(
     metrics.OLDEST_UNFLUSHED.follow(parts.pipeline.oldest)
     metrics.INFLIGHT_LIMIT.set(settings.inflight_bytes)
     metrics.DISK_RESERVE.set(settings.disk_reserve_bytes)
+    for topic in world.topics:
+        metrics.arrived(topic, 0, 0)
     metrics.say_build(world.survey.name)
     return parts
 

@@ -80,8 +80,9 @@ def metrics_page() -> str:
         "# Metrics",
         "",
         "On `/metrics` of each daemon (`metrics_host`, `metrics_port`). Besides these there are the `process_…`",
-        "metrics of the Prometheus client. A metric with labels has no series before something happened. The dashboard",
-        "`deploy/grafana/skyburst.json` shows them all.",
+        "metrics of the Prometheus client. A metric with labels has no series before something happened, but counters",
+        "whose label values are known (outcomes, codes of quarantine, fences, reasons, events) have them from the",
+        "start, at 0. The dashboard `deploy/grafana/skyburst.json` shows them all.",
         "",
         *_table(
             ("metric", "kind", "labels", "what"),

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from stream import metrics
+from stream.commit import ledger
 from stream.instruments import Counter, Gauge, Histogram
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -191,6 +193,37 @@ def test_every_alert_is_seen_to_fire_in_the_tests_of_the_rules() -> None:
         if "alertname" in case["expr"] and case["exp_samples"]
     }
     assert fired == {rule["alert"] for rule in rules() if "alert" in rule}
+
+
+def test_every_code_of_quarantine_has_its_series_from_the_start() -> None:
+    text = (PROJECT / "docs/operating.md").read_text()
+    section = text.partition("**Packets in quarantine.**")[2].partition("**Somebody else moved on.**")[0]
+    titles = " ".join(re.findall(r"^### (.*)$", section, re.M))
+    codes = set(re.findall(r"`(\w+)`", titles)) - {"headers_lost", "quarantined"} | {"schema_unknown"}
+    assert {code for (code,) in metrics.QUARANTINED.declared.known} == codes
+
+
+def test_what_alerts_count_by_label_has_series_before_anything_happened() -> None:
+    fresh = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import prometheus_client as p, stream.metrics as m; print(p.generate_latest(m.REGISTRY).decode())",
+        ],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    for series in (
+        'skyburst_quarantined_total{code="truncated"} 0.0',
+        f'skyburst_records_total{{outcome="new",sink="{ledger.SINK}"}} 0.0',
+        'skyburst_ledger_fenced_total{fence="ledger_fenced"} 0.0',
+        'skyburst_rebalances_total{event="lost"} 0.0',
+        'skyburst_segments_sealed_total{reason="takeover"} 0.0',
+    ):
+        assert series in fresh
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,15 @@ def test_a_counter_without_labels_begins_at_zero_and_never_shrinks() -> None:
         counter.add(-1)
 
 
+def test_known_series_begin_at_zero_so_that_the_first_burst_is_an_increase() -> None:
+    registry = CollectorRegistry()
+    one = Declared("skyburst_try_total", "counter", "A try.", ("code",), 10, known=(("magic",), ("codec",)))
+    counter = Counter(one, registry)
+    assert samples(registry) == {"skyburst_try_total|code=magic": 0.0, "skyburst_try_total|code=codec": 0.0}
+    counter.add(500, code="magic")
+    assert samples(registry)["skyburst_try_total|code=magic"] == 500.0
+
+
 @pytest.mark.parametrize("labels", [{}, {"other": "x"}, {"code": "x", "more": "y"}])
 def test_other_labels_than_the_declared_are_refused(labels: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="has the labels"):
