@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,32 @@ def test_records_sent_while_the_broker_is_down_are_delivered_when_it_is_up(small
     assert told == [None] * 10
     got.count(10).until(lambda: source.away() is None)
     assert [value for _, _, value in got.rows] == [b"%d" % number for number in range(10)]
+
+
+def test_a_topic_made_again_after_its_broker_was_restarted_is_read(tmp_path: Path, topic: str) -> None:
+    kafka = LocalKafka(tmp_path).start()
+    broker = Broker(kafka)
+    try:
+        broker.create(topic)
+        kafka.restart()
+        broker.send(topic, [b"old"] * 3)
+        source = broker.source(topic)
+        found: list[PartitionTrouble] = []
+        source.subscribe([topic], from_start, nothing, nothing)
+        got = Got(source).count(3)
+        broker.delete(topic)
+        broker.create(topic)
+        broker.sender = None
+        broker.send(topic, [b"new"] * 2)
+        got.until(lambda: bool(found.extend(source.troubles()) or found))
+        before = source.stream_of(topic)
+        assert {each.code for each in found} == {"topic_recreated"}
+        got.count(5)
+        assert got.rows[3:] == [(0, 0, b"new"), (0, 1, b"new")]
+        assert source.stream_of(topic) == before and source.assigned() == {(topic, 0)}
+    finally:
+        broker.close()
+        kafka.kill()
 
 
 def test_errors_of_produce_requests_are_retried_in_order(small: Broker, topic: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -73,6 +73,8 @@ class KafkaSource:
             "error_cb": self._client_error,
             "on_commit": self._committed,
         }
+        self._conf = conf
+        self._join: Callable[[], None] = lambda: None
         self._group = group
         self._away: str | None = None
         self._failed: BaseException | None = None
@@ -90,14 +92,29 @@ class KafkaSource:
         names = list(dict.fromkeys(topics))
         for topic in names:
             self._ids.learn(topic)
-        self._consumer.subscribe(
+        self._join = lambda: self._consumer.subscribe(
             names,
             on_assign=lambda _, given: self._gain(on_assign, partitions_of(given)),
             on_revoke=lambda _, given: self._leave(on_revoke, partitions_of(given)),
             on_lost=lambda _, given: self._leave(on_lost, partitions_of(given)),
         )
+        self._join()
+
+    def _begin_anew(self) -> None:
+        """With a new consumer: of a topic that was made again librdkafka keeps the leader epochs of the one before.
+
+        It fetches with them, is told that the broker's are older, and tries the same for ever without a word.
+        """
+        LOG.info("consumer_renewed", code="topic_recreated")
+        self._consumer.close()
+        self._consumer = Consumer(self._conf, logger=kafka_logger())
+        self._assignment = Assignment(self._consumer)
+        self._join()
 
     def poll(self, max_records: int, timeout_s: float, max_bytes: int = 16 * MIB) -> list[Records]:
+        if self._ids.changed():
+            self._begin_anew()
+            self._raise_failed()
         fresh = self._ids.fresh()
         self._stop_broken()
         if not fresh:

@@ -39,6 +39,8 @@ class TopicIds:
         self._confirmed_at = float("-inf")
         self._denied_since: dict[str, float] = {}
         self._broken: dict[str, tuple[TroubleCode, str]] = {}
+        self._learned: dict[str, str] = {}
+        self._changed = False
         self.failure: SkyburstError | None = None
         """Why the last question had no answer."""
 
@@ -60,6 +62,8 @@ class TopicIds:
         if topic not in self._known:
             self._confirmed_at = asked_at if not self._known else min(asked_at, self._confirmed_at)
         self._known[topic] = stream
+        self._changed |= self._learned.get(topic, stream.topic_id) != stream.topic_id
+        self._learned[topic] = stream.topic_id
         return stream
 
     def fresh(self) -> bool:
@@ -79,6 +83,11 @@ class TopicIds:
         """The topics that are gone or made again, and what was found; each is said once."""
         found, self._broken = self._broken, {}
         return found
+
+    def changed(self) -> bool:
+        """Whether a topic was learned with another id than before; said once."""
+        changed, self._changed = self._changed, False
+        return changed
 
     def doubt(self) -> None:
         """Something happened to a connection: nothing more is handed out before a new answer."""
