@@ -91,7 +91,7 @@ class Poller:
         self._trial: set[Partition] = set()
         self._silent = Silent(LAG_PART_S)
         self._stalling = False
-        self._seen: dict[Partition, int] = {}
+        self._ledger: dict[Partition, int] = {}
         self._lags: dict[Partition, int] = {}
         self._asked = self._again = clock.monotonic()
         self._at_end = False
@@ -113,7 +113,7 @@ class Poller:
 
     def tell(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets to Kafka, for lag tools (step 4). Any thread."""
-        self._commands.put(lambda: self._source.commit(offsets))
+        self._commands.put(lambda: self._committed(offsets))
 
     def quiet(self, on: bool) -> None:
         """Stop taking records, but stay in the group; or take them again."""
@@ -123,7 +123,7 @@ class Poller:
             self._quiet.clear()
 
     def lags(self) -> dict[Partition, int]:
-        """Offsets between each partition's place and the log's end, as last asked. Any thread."""
+        """Offsets between each partition's place in the ledger and the log's end, as last asked. Any thread."""
         return dict(self._lags)
 
     @property
@@ -204,7 +204,7 @@ class Poller:
                 moved[part] = end
         if moved:
             nbytes = sum(one.nbytes for one in kept)
-            self._go_to(moved)
+            self._position.update(moved)
             self._trial.difference_update(moved)
             self._window.take(nbytes)
             self._post(Polled(self._generation, tuple(kept), moved, nbytes, self._clock.monotonic()))
@@ -239,13 +239,17 @@ class Poller:
 
     def _go_to(self, places: Mapping[Partition, int]) -> None:
         self._position.update(places)
-        self._seen.update(places)
+        self._ledger.update(places)
+
+    def _committed(self, offsets: Mapping[Partition, int]) -> None:
+        self._source.commit(offsets)
+        self._ledger.update({part: end for part, end in offsets.items() if end > self._ledger.get(part, end)})
 
     def _measure_lag(self) -> None:
-        """Also of what is held: from the place that was seen last."""
-        lags = {part: lag for part, lag in self._lags.items() if part in self._seen}
-        told, _ = self._silent.ask(self._source, self._seen, Deadline.after(self._clock, LAG_BUDGET_S))
-        self._lags = lags | {part: max(0, high - self._seen[part]) for part, (_, high) in told.items()}
+        """Also of what is held, or waits for its commit: from the ledger's place."""
+        lags = {part: lag for part, lag in self._lags.items() if part in self._ledger}
+        told, _ = self._silent.ask(self._source, self._ledger, Deadline.after(self._clock, LAG_BUDGET_S))
+        self._lags = lags | {part: max(0, high - self._ledger[part]) for part, (_, high) in told.items()}
 
     def _stalled(self) -> None:
         """Nothing can be taken for long: stay in the group with everything paused, go on at half."""
@@ -346,9 +350,9 @@ class Poller:
     def _forget(self, parts: Sequence[Partition]) -> None:
         for part in parts:
             self._position.pop(part, None)
-            self._seen.pop(part, None)
+            self._ledger.pop(part, None)
             for some in (self._held, self._unplaced, self._trial):
                 some.discard(part)
         self._silent.forget(parts)
-        self._lags = {part: lag for part, lag in self._lags.items() if part in self._seen}
+        self._lags = {part: lag for part, lag in self._lags.items() if part in self._ledger}
         self._post(Unassigned(frozenset(parts)))

@@ -177,3 +177,29 @@ def test_lag_is_told_of_what_is_held_too_and_no_more_of_what_was_revoked() -> No
     one.ledger.dropped = lambda: None  # type: ignore[method-assign]
     one.run(lambda: one.source.give(A, B), one.after(LAG_S), grow, revoke, lambda: told.append(one.poller.lags()))
     assert told == [{A: 27, B: 16}, {A: 27}]
+
+
+def test_lag_is_counted_from_what_was_committed() -> None:
+    one = Polling(Ledger(p0=3))
+    one.source.bounds = {A: (0, 10)}
+    told: list[dict[Partition, int]] = []
+
+    def note() -> None:
+        told.append(one.poller.lags())
+        one.clock.advance(LAG_S)
+
+    def commit(end: int) -> Callable[[], None]:
+        return lambda: one.poller.tell({A: end, B: 50})
+
+    one.run(
+        lambda: one.source.give(A),
+        lambda: [records("t", (0, 3), (0, 4), (0, 5))],
+        one.after(LAG_S),
+        note,
+        commit(6),
+        note,
+        commit(5),
+        note,
+        note,
+    )
+    assert told == [{A: 7}, {A: 7}, {A: 4}, {A: 4}]
