@@ -57,7 +57,6 @@ class Outcome:
     allowance: Allowance
     lateness: Lateness
     schema_hold_s: float
-    owned: set[Partition] = field(default_factory=set)
     joined: bool = False
     last_commit: float = 0.0
     _denied: dict[int, float] = field(default_factory=dict)
@@ -70,18 +69,14 @@ class Outcome:
 
     def assigned(self, start: Mapping[Partition, int]) -> None:
         """Partitions are ours and read from `start`."""
-        self.owned |= start.keys()
         self.joined = True
-        metrics.ASSIGNED_PARTITIONS.set(len(self.owned))
         self.health.set("starting", None)
 
     def unassigned(self, parts: Iterable[Partition]) -> None:
         """Partitions went to others; what held them is theirs to find out."""
         for part in parts:
-            self.owned.discard(part)
             self._waiting.pop(part, None)
             self.holds.release(part)
-        metrics.ASSIGNED_PARTITIONS.set(len(self.owned))
 
     async def troubled(self, troubles: Sequence[PartitionTrouble]) -> None:
         """The source cannot read some partitions.

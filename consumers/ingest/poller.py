@@ -326,6 +326,7 @@ class Poller:
         if self._stalling:
             self._source.pause(parts)
         self._post(Assigned(self._generation, start))
+        metrics.ASSIGNED_PARTITIONS.set(len(self._source.assigned()))
         metrics.REBALANCES.add(1, event="assigned")
         _log.info("assigned", partitions=len(parts), held=len(parts) - len(start))
         return start
@@ -354,5 +355,6 @@ class Poller:
             for some in (self._held, self._unplaced, self._trial):
                 some.discard(part)
         self._silent.forget(parts)
+        metrics.ASSIGNED_PARTITIONS.set(len(self._source.assigned().difference(parts)))
         self._lags = {part: lag for part, lag in self._lags.items() if part in self._ledger}
         self._post(Unassigned(frozenset(parts)))

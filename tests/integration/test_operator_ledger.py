@@ -11,6 +11,7 @@ from doubles.called import call, call_away
 from doubles.ingest_live import Live, execute, living, rows, until
 from doubles.ingest_run import IngestRun, sent
 
+from stream import metrics
 from stream.local import LocalKafka
 
 
@@ -170,6 +171,7 @@ async def test_a_topic_that_was_made_again_is_held_until_it_is_adopted(
         await holds(live, "topic_recreated")
         shown = await call(run, "ledger", "show", "--json")
         assert [row["held"] for row in shown.json["partitions"]] == ["topic_recreated"] * 2
+        await until(lambda: metrics.ASSIGNED_PARTITIONS.value() == 2, "both are its own, though they are held")
 
         async def ready() -> bool:
             return len(await rows(run.level1, "SELECT 1 FROM streams")) == 2
