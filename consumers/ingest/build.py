@@ -152,6 +152,7 @@ async def build(
         parts.announcements = Announcements(world.visits, world.visits_topic, engine, instance, clock, loop)
     parts.returning = Returning(Redriver(parts.committer, world.store, world.decoder, preparer.placer, pool))
     metrics.OLDEST_UNFLUSHED.follow(parts.pipeline.oldest)
+    metrics.POISON_LEFT.follow(lambda: float(allowance.left))
     metrics.INFLIGHT_LIMIT.set(settings.inflight_bytes)
     metrics.DISK_RESERVE.set(settings.disk_reserve_bytes)
     for topic in world.topics:

@@ -172,7 +172,6 @@ class Outcome:
         metrics.SEGMENT_BYTES.add(done.data_bytes, file="data")
         metrics.SEGMENT_BYTES.add(done.index_bytes, file="index")
         metrics.VISIT_PARTS.add(done.visit_parts)
-        metrics.POISON_LEFT.set(self.allowance.left)
         for stage, seconds in (item.seconds | done.seconds).items():
             metrics.FLUSH_DURATION.observe([seconds], sink=ledger.SINK, stage=stage)
         self.lateness.committed(batch, now)

@@ -12,6 +12,7 @@ from doubles.ingest_live import execute, living, rows, until
 from doubles.ingest_run import NIGHT, IngestRun, Sent, cut, packet, sent
 
 from consumers.ingest import returning
+from stream import metrics
 from stream.codec.sources import open_schemas
 from stream.local import LocalKafka
 
@@ -182,10 +183,12 @@ async def test_a_daemon_that_stopped_for_too_many_bad_packets_goes_on_once_more_
     async with living(run, quarantine_allow=5) as live:
         run.send([cut(sent(number)) for number in range(5)])
         await until(lambda: "quarantine_limit" in live.reasons(), "it stops polling")
+        assert metrics.POISON_LEFT.value() == 0
         run.send([sent(10), cut(sent(11))])
         assert (await call(run, "quarantine", "allow", "0")).code == 2
         assert (await call(run, "quarantine", "allow", "7")).code == 0
         await until(lambda: "quarantine_limit" not in live.reasons(), "it goes on")
+        assert metrics.POISON_LEFT.value() in (6, 7)
 
         async def taken() -> bool:
             return len(await rows(run.level1, "SELECT 1 FROM level1")) == 1
