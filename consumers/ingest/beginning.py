@@ -46,7 +46,9 @@ async def begin(
 
     def tell(error: SkyburstError | None) -> None:
         health.set("waiting", None if error is None else f"{error.code}: {error}")
-        if error is not None:
+        if error is None:
+            _log.info("goes_on")
+        else:
             _log.warning("waiting", error=error)
 
     waiter = Waiter(tell)

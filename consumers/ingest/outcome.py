@@ -226,6 +226,7 @@ class Outcome:
         """A commit waits for the database or the disk (or has stopped waiting): no loss, but not ready."""
         if error is None:
             self.health.set("waiting", None)
+            _log.info("goes_on")
             return
         metrics.RETRIES.add(1, code=error.code)
         self.health.set("waiting", f"{error.code}: {error}")

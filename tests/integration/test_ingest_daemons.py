@@ -95,8 +95,14 @@ async def test_two_daemons_share_a_topic_and_a_third_joins_and_leaves_with_nothi
 
 
 async def test_the_database_stops_and_starts_while_alerts_come_and_readiness_says_so(
-    kafka: LocalKafka, mariadb: LocalMariadb, topic: str, level1_url: str, tmp_path: Path
+    kafka: LocalKafka,
+    mariadb: LocalMariadb,
+    topic: str,
+    level1_url: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "skyburst")
     kafka.create_topic(topic, 2)
     run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
     await run.migrate()
@@ -111,6 +117,8 @@ async def test_the_database_stops_and_starts_while_alerts_come_and_readiness_say
         await counted(run, 200)
         await until(live.ingest.health.ready, "ready again")
     assert live.code == 0
+    said = [record.msg for record in caplog.records if record.msg in ("waiting", "goes_on")]
+    assert "waiting" in said and said[-1] == "goes_on"
     await check_tiling(run, {0: 100, 1: 100})
 
 
