@@ -75,7 +75,7 @@ class Upkeep:
         while not await _passed(self._ending, TURN_S):
             self._turning = True
             await self._seal_due()
-            await self._try("allowance", self._allowance)
+            await self._hear()
             await self._try("lateness", self._lateness)
             await self._try("left_behind", self._left_behind)
             await self._try("room", self._room)
@@ -154,14 +154,27 @@ class Upkeep:
             metrics.SEGMENTS_SEALED.add(1, reason=reason)
             _log.info("sealed", segment=mine.number, reason=reason, bytes=mine.segment.ref.data_length)
 
+    async def _hear(self) -> None:
+        """Ask the database; where it was away, the other daemons get the time to say that they live."""
+        asked = self.clock.monotonic()
+        answered = await self._try("allowance", self._allowance)
+        now = self.clock.monotonic()
+        if not answered or now - asked >= self._between_looks_s:
+            self._looked = now
+
     async def _allowance(self) -> None:
         self.outcome.allowed(await self.outcome.allowance.ask(self.engine, self.survey))
 
     async def _lateness(self) -> None:
         await self.outcome.lateness.look_up(self.clock.now())
 
+    @property
+    def _between_looks_s(self) -> float:
+        """No less than a heartbeat."""
+        return self.abandoned_s / 3
+
     async def _left_behind(self) -> None:
-        if self.clock.monotonic() - self._looked < self.abandoned_s / 3:
+        if self.clock.monotonic() - self._looked < self._between_looks_s:
             return
         self._looked = self.clock.monotonic()
         for row in await left_behind(self.engine, self.abandoned_s, self.segments.daemon.id):
