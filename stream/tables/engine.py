@@ -7,8 +7,10 @@ the two databases lives in this package and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -139,13 +141,29 @@ def open_engine(url: str | URL, *, pool_size: int = 4, readonly: bool = False) -
 
 
 def open_reader(url: str | URL) -> Engine:
-    """Engine without asyncio, for notebooks and tools. It cannot write on SQLite; on MariaDB the role decides."""
+    """Engine without asyncio, for notebooks and tools. It cannot write on SQLite; on MariaDB the role decides.
+
+    Threads may share it, and a process that is forked from this one makes connections of its own.
+    """
     ours = level1_url(url)
     options = _options(ours, 2, True)
     ours = ours.set(drivername=_DRIVERS[ours.get_backend_name()][1])
     engine = create_engine(_bare(ours), **options)
     _settle(engine, True)
+    _READERS.add(engine)
     return engine
+
+
+_READERS: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _part() -> None:
+    """Give a forked process connections of its own: two that read from one get pieces of each other's answers."""
+    for engine in _READERS:
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_part)
 
 
 def _options(url: URL, pool_size: int, readonly: bool) -> dict[str, Any]:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import psutil
 import pytest
 import trustme
 from level1_batches import server  # noqa: F401
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -182,3 +184,25 @@ async def test_a_host_that_vanishes_is_noticed_by_its_connections(server: AsyncE
         wanted = {"TCP_KEEPIDLE": 10, "TCP_USER_TIMEOUT": 30_000}
         there = {name: value for name, value in wanted.items() if hasattr(socket, name)}
         assert {name: line.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in there} == there
+
+
+def connection_of(reader: Engine) -> int:
+    with reader.connect() as conn:
+        return int(conn.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one())
+
+
+def test_a_forked_process_has_connections_of_its_own(level1_url: str) -> None:
+    reader = open_reader(level1_url)
+    ours = connection_of(reader)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of forks beside threads
+        child = os.fork()
+    if child == 0:
+        shared = True
+        try:
+            shared = connection_of(reader) == ours
+        finally:
+            os._exit(int(shared))
+    assert os.waitpid(child, 0)[1] == 0
+    assert connection_of(reader) == ours, "what the fork let go of still serves here"
+    reader.dispose()
