@@ -9,14 +9,13 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.errors import SkyburstError, Wrong
 from stream.level1 import query
 from stream.level1.columns import to_arrow
 from stream.level1.query import Query
-from stream.sky import cone_ranges
+from stream.sky import cone_ranges, distance
 from stream.tables.engine import open_reader
 from stream.tables.trouble import translated
 
@@ -123,12 +122,3 @@ async def fetch(conn: AsyncConnection, wanted: Query) -> pa.Table:
     """The answer to one of `stream.level1.query`'s questions, for code that runs on asyncio."""
     with translated():
         return to_arrow((await conn.execute(wanted)).all())
-
-
-def distance(ra: float, dec: float, to_ra: NDArray[np.float64], to_dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Great-circle distance of positions from a centre, all in degrees; exact at all distances (Vincenty's formula)."""
-    along, low, high = np.radians(to_ra - ra), np.radians(dec), np.radians(to_dec)
-    east = np.cos(high) * np.sin(along)
-    north = np.cos(low) * np.sin(high) - np.sin(low) * np.cos(high) * np.cos(along)
-    inward = np.sin(low) * np.sin(high) + np.cos(low) * np.cos(high) * np.cos(along)
-    return np.asarray(np.degrees(np.arctan2(np.hypot(east, north), inward)))

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stream.errors import SkyburstError, Wrong
 from stream.level1 import Level1, query, to_astropy
 from stream.level1.columns import schema
-from stream.level1.read import distance, fetch
-from stream.sky import cone_ranges, healpix29
+from stream.level1.read import fetch
+from stream.sky import cone_ranges, distance, healpix29
 from stream.tables.model import table
 
 Ask = Callable[..., Any]

@@ -16,11 +16,11 @@ SEED = 20260305
 
 
 def _around(
-    ra: float, dec: float, radius: float, count: int, seed: int
+    ra: float, dec: float, radius: float, count: int, seed: int, inner: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points spread evenly over a cone, built from rotations, with no HEALPix in it."""
+    """Points spread evenly over a cone, or a ring of it, built from rotations, with no HEALPix in it."""
     draw = np.random.default_rng(seed)
-    height = 1.0 - draw.uniform(0.0, 1.0, count) * (1.0 - np.cos(np.radians(radius)))
+    height = draw.uniform(np.cos(np.radians(radius)), np.cos(np.radians(inner)), count)
     turn, ring = draw.uniform(0.0, 2.0 * np.pi, count), np.sqrt(1.0 - height**2)
     x, y, z = ring * np.cos(turn), ring * np.sin(turn), height
     tilt = np.radians(90.0 - dec)
@@ -51,6 +51,7 @@ def test_sky_cells_of_order_29_are_nested_in_the_base_cells() -> None:
         (12.0, -90.0, 3.5),
         (180.0, 41.81, 30.0),
         (10.0, 20.0, 1e-7),
+        (269.946, 36.416, 170.0),
     ],
 )
 def test_sky_a_cones_ranges_hold_every_point_of_it(ra: float, dec: float, radius: float) -> None:
@@ -61,6 +62,15 @@ def test_sky_a_cones_ranges_hold_every_point_of_it(ra: float, dec: float, radius
     cells_in_cone = 12 * 4**29 * (1 - np.cos(np.radians(radius))) / 2
     assert (ranges[:, 1] - ranges[:, 0]).sum() < 4 * cells_in_cone + 4**4 * 64
     assert len(ranges) < 200
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "radius"),
+    [(45.0, -89.9, 0.1), (124.98573492574, -14.079292551856, 22.0), (0.0, 89.0, 1.0), (135.0, 41.81, 0.01)],
+)
+def test_sky_a_cones_ranges_hold_its_rim(ra: float, dec: float, radius: float) -> None:
+    points = _around(ra, dec, radius * (1 - 1e-9), 100_000, SEED, inner=radius * 0.999)
+    assert _inside(healpix29(*points), cone_ranges(ra, dec, radius)).all()
 
 
 def test_sky_a_cone_of_180_degrees_is_the_whole_sky() -> None:
