@@ -19,6 +19,9 @@ from stream.sky import cone_ranges, distance
 from stream.tables.engine import open_reader
 from stream.tables.trouble import translated
 
+ROWS_A_PIECE = 10_000
+"""Rows as Python objects take seven times the memory that they take as Arrow: no more of them are held at a time."""
+
 
 class Level1:
     """One survey's rows. Every answer is a `pyarrow.Table` with all columns of ``level1``.
@@ -108,7 +111,8 @@ class Level1:
 
     def _fetch(self, wanted: Query) -> pa.Table:
         with translated(), self._engine.connect() as conn:
-            return to_arrow(conn.execute(wanted).all())
+            found = conn.execute(wanted, execution_options={"yield_per": ROWS_A_PIECE})
+            return pa.concat_tables([to_arrow(some) for some in found.partitions()] or [to_arrow([])])
 
 
 def _moment(mjd: float) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -158,6 +159,23 @@ async def test_a_cone_has_exactly_what_lies_within_it_nearest_first(
     with Level1(url, "ours") as level1:
         assert await ask(level1.cone, ra, dec, radius) == expected
     assert 0 < len(expected) <= n
+
+
+async def test_an_answer_is_never_held_whole_as_python_objects(
+    engine: AsyncEngine, url: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.level1.read.ROWS_A_PIECE", 100)
+    async with engine.begin() as conn:
+        await conn.execute(table("surveys").insert().values(survey=1, name="ours", digest="0" * 64))
+    await put(engine, batch(np.arange(3000), rng))
+    with Level1(url, "ours") as level1:
+        level1.by_id(1)
+        tracemalloc.start()
+        found = level1.since(0.0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert found.num_rows == 3000
+    assert peak < found.nbytes, "beside Arrow's own memory, which is not traced"
 
 
 def around(ra: float, dec: float, apart: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
