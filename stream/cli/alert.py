@@ -14,7 +14,7 @@ import click
 
 from stream.cli.exits import line
 from stream.cli.options import ID, NIGHT, shared_options
-from stream.cli.output import plain, show_json, writing
+from stream.cli.output import plain, printing, show_json, writing
 from stream.cli.survey_name import survey_name
 from stream.config import Settings
 from stream.errors import Fatal, SkyburstError, Transient, Wrong
@@ -166,7 +166,7 @@ def _write(data: bytes, path: Path | None) -> None:
         return
     if sys.stdout.isatty():
         raise Wrong("output", "a terminal cannot show a packet's bytes", "give a file with --output, or use a pipe")
-    with suppress(BrokenPipeError):
+    with printing(), suppress(BrokenPipeError):
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 

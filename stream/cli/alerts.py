@@ -12,7 +12,7 @@ import click
 
 from stream.cli.moments import mjd_tai
 from stream.cli.options import ID, json_option, shared_options
-from stream.cli.output import show, show_json, writing
+from stream.cli.output import printing, show, show_json, writing
 from stream.cli.survey_name import survey_name
 from stream.clock import SystemClock
 from stream.config import Settings
@@ -173,4 +173,6 @@ def _write(output: Path | None, form: str, write: Callable[[Any], None]) -> None
         return
     if form == "parquet" and sys.stdout.isatty():
         raise Wrong("output", "a terminal cannot show Parquet", "give a file with --output, or use a pipe")
-    write(sys.stdout.buffer)
+    with printing():
+        write(sys.stdout.buffer)
+        sys.stdout.buffer.flush()

@@ -34,7 +34,7 @@ def show(rows: Iterable[Row], *, columns: Sequence[str], as_json: bool, title: s
     if as_json:
         show_json([dict(row) for row in rows])
         return
-    with _printing():
+    with printing():
         if sys.stdout.isatty():
             _terminal(list(rows), columns, title)
             return
@@ -49,20 +49,26 @@ def show_fields(fields: Row, *, as_json: bool) -> None:
         show_json(dict(fields))
         return
     width = max(map(len, fields), default=0) if sys.stdout.isatty() else 0
-    with _printing():
+    with printing():
         for name, value in fields.items():
             click.echo(f"{name:<{width}}{'  ' if width else chr(9)}{_cell(value)}")
 
 
 def show_json(value: object) -> None:
     """Print one JSON document."""
-    with _printing():
+    with printing():
         click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
 
 
 @contextmanager
-def _printing() -> Iterator[None]:
-    """Say that stdout is on a full disk; a reader that is gone is told apart elsewhere."""
+def printing() -> Iterator[None]:
+    """Print on stdout; a reader that is gone is told apart elsewhere.
+
+    Raises
+    ------
+    Wrong
+        ``output``: stdout is on a full disk.
+    """
     try:
         yield
     except BrokenPipeError:

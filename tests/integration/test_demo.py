@@ -66,6 +66,17 @@ def test_the_commands_that_it_names_work_afterwards(demo: Demo) -> None:
     assert call("verify", "--offline", *config, cwd=folder).returncode == 0
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet", "wire", "avro"])
+def test_bytes_that_stdout_has_no_room_for_are_told_in_a_line(demo: Demo, form: str) -> None:
+    found = demo.told["alert"]
+    asked = ["alert", found["diaSourceId"]] if form in ("wire", "avro") else ["alerts", "--visit", found["visit"]]
+    command = map(str, [*COMMAND, *asked, "--format", form, "--config", demo.folder / "skyburst.toml"])
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(list(command), cwd=demo.beside, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("skyburst: stdout cannot be written: No space left on device")
+
+
 def test_a_folder_that_has_something_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     done = call("demo", "--at", tmp_path, cwd=tmp_path)
