@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points, version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import click
 
 from stream.cli.exits import DONE, exit_code, leaf, line
 from stream.collecting import collect_no_more
+from stream.errors import Wrong
 from stream.log import configure
 
 ENTRY_POINTS = "skyburst.commands"
@@ -145,11 +147,21 @@ def run(arguments: Sequence[str]) -> int:
         return DONE
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as raised:
         error = leaf(raised)
+        if isinstance(error, FileNotFoundError) and _folder_is_gone():
+            error = Wrong("folder_gone", "the folder that this was called in is not there any more", "go to another")
         if debug:
             traceback.print_exception(raised)
         click.echo(line(error), err=True)
         return exit_code(error)
     return outcome if isinstance(outcome, int) else DONE
+
+
+def _folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def main() -> None:
@@ -158,6 +170,9 @@ def main() -> None:
         if getattr(sys, name) is None:
             # The caller has closed it. Nobody could ask None whether it is a terminal.
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open to the end)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What the encoding has no letter for is escaped, as Python does it on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     collect_no_more()
     sys.exit(code)

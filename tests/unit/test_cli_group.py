@@ -200,3 +200,23 @@ def test_stdout_on_a_full_disk_is_told_and_a_closed_stream_is_no_error(told: str
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == bool(said)
+
+
+def called(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "stream.cli", *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_letters_that_stdouts_encoding_lacks_are_escaped() -> None:
+    done = called("replay", "--help", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "SOURCE\\u2026" in done.stdout
+
+
+def test_a_working_folder_that_was_removed_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"rmdir {shlex.quote(str(gone))} && exec {shlex.quote(sys.executable)} -P -m stream.cli local env"
+    done = subprocess.run(command, shell=True, cwd=gone, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "skyburst: the folder that this was called in is not there any more; go to another\n"
