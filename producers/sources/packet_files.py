@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -40,12 +41,13 @@ def find_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     Raises
     ------
     stream.errors.Wrong
-        ``source_missing``: a path is not there, or there is nothing of ours in it.
+        ``source_missing``: a path is not there, or there is nothing of ours in it; ``source_unreadable``: a folder
+        cannot be looked into, or a link leads nowhere, so that its packets would be left out.
     """
     messages: list[Path] = []
     archives: list[Path] = []
     for path in paths:
-        found = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        found = _below(path) if path.is_dir() else [path]
         if not path.exists():
             raise Wrong("source_missing", f"{path} is not there", "name files or folders of packets")
         ours = [each for each in found if each.name.endswith(MESSAGES)]
@@ -55,6 +57,20 @@ def find_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
         messages += ours
         archives += packed
     return messages, archives
+
+
+def _below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise Wrong("source_unreadable", f"{error.filename}: {error.strerror}") from error
+
+    found = []
+    for at, _, names in os.walk(folder, onerror=refuse):
+        for path in (Path(at) / name for name in names if name.endswith(MESSAGES + ARCHIVES)):
+            if path.is_file():
+                found.append(path)
+            elif not path.exists():
+                raise Wrong("source_unreadable", f"{path} is a link that leads nowhere", "mend or remove it")
+    return sorted(found)
 
 
 def read_packet(path: Path) -> Packet:
@@ -80,12 +96,18 @@ def read_archive(path: Path) -> Iterator[Packet]:
     Raises
     ------
     stream.errors.Wrong
-        ``source_unreadable``: it is damaged, ends early, or goes on behind its end; ``source_oversized``.
+        ``source_unreadable``: it is damaged, ends early, goes on behind its end, or has a packet only as a link;
+        ``source_oversized``.
     """
     try:
         with _inflated(path) as file, tarfile.open(fileobj=cast(BinaryIO, file), mode="r|") as archive:
             for member in archive:
-                if not member.isfile() or not member.name.endswith(MESSAGES):
+                if not member.name.endswith(MESSAGES):
+                    continue
+                if member.issym() or member.islnk():
+                    text = f"{member.name} in {path} is a link to {member.linkname}, and would be left out"
+                    raise Wrong("source_unreadable", text, "pack with tar --dereference --hard-dereference")
+                if not member.isfile():
                     continue
                 if member.size > LARGEST:
                     raise Wrong("source_oversized", f"{member.name} in {path} has {member.size} bytes")

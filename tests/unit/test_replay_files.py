@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -151,6 +152,39 @@ def test_an_archive_that_is_cut_or_goes_on_behind_its_end_is_refused_and_one_of_
     for data in (whole, zipped(whole, 1024), bz2.compress(whole), lzma.compress(whole), whole + bytes(100_000)):
         (tmp_path / "a.tar").write_bytes(data)
         assert [packet.value for packet in read_archive(tmp_path / "a.tar")] == list(members.values())
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_a_packet_that_an_archive_has_only_as_a_link_is_not_left_out(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "night.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, linked in (("notes.txt", "elsewhere"), ("b.wire", "a.bin")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, linked
+            tar.addfile(info)
+    with pytest.raises(Wrong, match=r"b\.wire in .* is a link to a\.bin"):
+        list(read_archive(path))
+
+
+def test_packets_that_cannot_be_reached_are_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.wire").write_bytes(b"")
+    (tmp_path / "b.txt").symlink_to("nothing")
+    assert find_files([tmp_path]) == ([tmp_path / "a.wire"], [])
+    (tmp_path / "b.wire").symlink_to("nothing")
+    with pytest.raises(Wrong, match="leads nowhere"):
+        find_files([tmp_path])
+    (tmp_path / "b.wire").unlink()
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(Wrong, match="closed: Permission denied"):
+        find_files([tmp_path])
 
 
 def test_a_registry_that_is_away_ends_the_reading(tmp_path: Path) -> None:
