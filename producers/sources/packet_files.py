@@ -47,9 +47,13 @@ def find_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     messages: list[Path] = []
     archives: list[Path] = []
     for path in paths:
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Wrong("source_missing", f"{path} is not there", "name files or folders of packets") from error
+        except OSError as error:
+            raise Wrong("source_unreadable", f"{path}: {error.strerror}") from error
         found = _below(path) if path.is_dir() else [path]
-        if not path.exists():
-            raise Wrong("source_missing", f"{path} is not there", "name files or folders of packets")
         ours = [each for each in found if each.name.endswith(MESSAGES)]
         packed = [each for each in found if each.name.endswith(ARCHIVES)]
         if not ours and not packed:

@@ -185,6 +185,8 @@ def test_packets_that_cannot_be_reached_are_not_left_out(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(Wrong, match="closed: Permission denied"):
         find_files([tmp_path])
+    with pytest.raises(Wrong, match="File name too long"):
+        find_files([tmp_path / ("a" * 300)])
 
 
 def test_a_registry_that_is_away_ends_the_reading(tmp_path: Path) -> None:
