@@ -28,6 +28,9 @@ from stream.transport.admin import Topics, TopicState
 from stream.transport.kafka import STOCK_SEND, KafkaPublisher, SendLimits
 from stream.transport.security import security_of
 
+NO_SOURCE = ("source", "source_missing", "night_unknown", "unknown_model", "unknown_size", "bad_count")
+"""Of a source that cannot give anything, so that there is nothing to go on with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -196,7 +199,8 @@ def _report(outcome: Outcome, plan: Plan, receipts: Receipts, as_json: bool) -> 
     show_fields(fields, as_json=as_json)
     if outcome.complete:
         return 0
-    if not (isinstance(outcome.ended_by, Wrong) and outcome.ended_by.code == "output"):
+    code = outcome.ended_by.code if isinstance(outcome.ended_by, Wrong) else None
+    if code != "output" and not (code in NO_SOURCE and not tally.taken):
         _say(f"not all is acknowledged; {receipts.folder} has the list, `--resume` sends the rest")
     if outcome.ended_by is not None:
         raise outcome.ended_by

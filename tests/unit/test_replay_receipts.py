@@ -180,3 +180,13 @@ def test_a_run_that_was_stopped_owes_its_announcements(tmp_path: Path) -> None:
     for ended_by in (KeyboardInterrupt(), None):
         _save(receipts, receipt, Acknowledged(), Outcome(Tally(), {}, ended_by))
         assert receipts.find(["a"], "alerts").announced is (ended_by is None)
+
+
+def test_a_source_that_cannot_be_begun_is_not_said_to_be_sent_by_resuming(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for taken, said in ((0, False), (5, True)):
+        with pytest.raises(Wrong, match="no size"):
+            ended = Outcome(Tally(taken=taken), {}, Wrong("unknown_size", "the model has no size 6k"))
+            _report(ended, Plan("run", "alerts"), Receipts(tmp_path), as_json=False)
+        assert ("--resume" in capsys.readouterr().err) == said
