@@ -20,6 +20,7 @@ from stream.alertdb.segment import SegmentRef
 from stream.alertdb.store import open_store
 from stream.errors import Held, SkyburstError, Transient
 from stream.level1.packet import Packet, Place, Standing
+from stream.level1.query import whole
 from stream.tables.engine import open_reader
 from stream.tables.model import table
 from stream.tables.trouble import translated
@@ -74,8 +75,7 @@ class AlertArchive:
     def places(self, source: int, night: int | None = None) -> list[Place]:
         """Every packet of diaSourceId `source`, of one night or of all: rows first, newest night first, then repeats,
         conflicts, and what is held in quarantine."""
-        # A NumPy integer, as a column of a table gives it, is bytes to SQLite and equals nothing.
-        source, night = int(source), None if night is None else int(night)
+        source, night = _asked(source, night)
         found = self._rows(source, night)
         survey = self._number()
         with translated(), self._engine.connect() as conn:
@@ -119,7 +119,7 @@ class AlertArchive:
         self.close()
 
     def _first(self, source: int, night: int | None) -> Place:
-        found = self._rows(int(source), None if night is None else int(night))
+        found = self._rows(*_asked(source, night))
         if not found:
             of = f" of night {night}" if night else ""
             advice = "see `skyburst alert ID --all` for packets in quarantine"
@@ -184,6 +184,10 @@ class AlertArchive:
         if row.state == "retired":
             raise SkyburstError("segment_retired", f"the packets of segment {segment} were retired")
         return SegmentRef(segment, row.dataName, row.indexName, row.dataLength, row.indexLength)
+
+
+def _asked(source: int, night: int | None) -> tuple[int, int | None]:
+    return whole("diaSourceId", source), None if night is None else whole("night", night)
 
 
 def _opened(alertdb: str) -> SegmentStore:

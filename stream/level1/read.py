@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stream.errors import SkyburstError, Wrong
 from stream.level1 import query
 from stream.level1.columns import to_arrow
-from stream.level1.query import Query
+from stream.level1.query import Query, whole
 from stream.sky import cone_ranges, distance
 from stream.tables.engine import open_reader
 from stream.tables.trouble import translated
@@ -56,24 +56,25 @@ class Level1:
 
     def by_id(self, source: int) -> pa.Table:
         """The rows of a diaSourceId, one a night, the newest night first."""
-        return self._fetch(query.by_id(self._survey(), int(source)))
+        return self._fetch(query.by_id(self._survey(), whole("diaSourceId", source)))
 
     def by_object(self, thing: int | str) -> pa.Table:
         """The sources of an object (diaObjectId, or objectName where it is text) in order of time."""
-        return self._fetch(query.by_object(self._survey(), thing if isinstance(thing, str) else int(thing)))
+        one = thing if isinstance(thing, str) else whole("diaObjectId", thing)
+        return self._fetch(query.by_object(self._survey(), one))
 
     def by_visit(self, visit: int, detector: int | None = None) -> pa.Table:
         """The sources of a visit, or of one detector of it."""
-        one = None if detector is None else int(detector)
-        return self._fetch(query.by_visit(self._survey(), int(visit), one))
+        one = None if detector is None else whole("detector", detector)
+        return self._fetch(query.by_visit(self._survey(), whole("visit", visit), one))
 
     def between(self, start: float, end: float, limit: int | None = None) -> pa.Table:
         """The first `limit` sources (all where None) with start <= midpointMjdTai < end, MJD TAI, in order of time."""
-        return self._fetch(query.between(self._survey(), _moment(start), _moment(end), limit))
+        return self._fetch(query.between(self._survey(), _moment(start), _moment(end), _most(limit)))
 
     def since(self, start: float, limit: int | None = None) -> pa.Table:
         """The first `limit` sources (all where None) with midpointMjdTai >= start, MJD TAI, in order of time."""
-        return self._fetch(query.between(self._survey(), _moment(start), None, limit))
+        return self._fetch(query.between(self._survey(), _moment(start), None, _most(limit)))
 
     def cone(self, ra: float, dec: float, radius: float) -> pa.Table:
         """The sources within `radius` of a position (degrees, ICRS; the rim included), by great-circle distance.
@@ -120,6 +121,12 @@ def _moment(mjd: float) -> float:
     if math.isnan(mjd):
         raise Wrong("moment", "NaN is not a time", "give an MJD TAI")
     return min(max(float(mjd), -sys.float_info.max), sys.float_info.max)
+
+
+def _most(limit: int | None) -> int | None:
+    if limit is not None and whole("limit", limit) < 0:
+        raise Wrong("number", f"there is no limit of {limit}", "give how many sources at most, or None for all")
+    return None if limit is None else int(limit)
 
 
 async def fetch(conn: AsyncConnection, wanted: Query) -> pa.Table:

@@ -85,6 +85,23 @@ async def test_a_visit_and_a_detector_of_it(known: Level1) -> None:
     assert await ask(known.by_visit, np.int64(100), np.int16(1)) == [2, 3], "as a column of a table gives them"
 
 
+async def test_numbers_that_no_column_can_have_are_refused_alike_on_both_databases(known: Level1) -> None:
+    beyond = 1 << 63
+    asked: list[Callable[[], object]] = [
+        lambda: known.by_id(beyond),
+        lambda: known.by_object(-beyond - 1),
+        lambda: known.by_visit(np.uint64(beyond)),  # type: ignore[arg-type]
+        lambda: known.by_visit(100, beyond),
+        lambda: known.since(61000.0, -1),
+        lambda: known.between(61000.0, 61001.0, beyond),
+    ]
+    for ask_it in asked:
+        with pytest.raises(Wrong) as raised:
+            await asyncio.to_thread(ask_it)
+        assert raised.value.code == "number"
+    assert len(await asyncio.to_thread(known.by_id, -beyond)) == 0
+
+
 async def test_between_takes_its_start_and_not_its_end(known: Level1) -> None:
     assert await ask(known.between, 61002.0, 61004.0) == [2, 1, 1]
     assert await ask(known.since, 61009.0) == [9, 10]
