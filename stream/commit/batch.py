@@ -111,6 +111,11 @@ class SegmentWork:
     timestamp: NDArray[np.int64]
     quarantined: tuple[Quarantined, ...] = ()
 
+    @property
+    def shared(self) -> tuple[SegmentKey, int | None]:
+        """What all work for one open segment has in common: a schema that is registered under two ids has two."""
+        return self.key, self.schema_id
+
     def __len__(self) -> int:
         return len(self.part)
 

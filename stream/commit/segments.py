@@ -69,7 +69,7 @@ class Written:
 
 
 class OpenSegments:
-    """At most one open segment for each key; a segment that is fenced, full or failed is never appended to again.
+    """At most one open segment for each key and schema id; one that is fenced, full or failed is not appended to again.
 
     Where the store cannot append, every piece of work gets a segment of its own, with a fresh number also when it is
     done again, and none stays open.
@@ -86,7 +86,7 @@ class OpenSegments:
         self.store = store
         self.daemon = daemon
         self._clock = clock
-        self._open: dict[SegmentKey, Mine] = {}
+        self._open: dict[tuple[SegmentKey, int | None], Mine] = {}
         self.turn = asyncio.Lock()
         self.unsettled = False
 
@@ -107,7 +107,7 @@ class OpenSegments:
 
     def of(self, work: SegmentWork, survey_digest: str) -> Mine:
         """The open segment for `work`, created where there is none. Blocks: it makes files and syncs them."""
-        mine = self._open.get(work.key)
+        mine = self._open.get(work.shared)
         if mine is None:
             header = SegmentHeader(
                 number=fresh_number(),
@@ -121,13 +121,13 @@ class OpenSegments:
             )
             mine = Mine(self.store.create(header))
             if self.store.appends:
-                self._open[work.key] = mine
+                self._open[work.shared] = mine
         mine.used = self._clock.monotonic()
         return mine
 
     def spare(self, works: Iterable[SegmentWork]) -> list[Mine]:
         """Forget what was used longest ago, `works` aside, as far as above `MOST_OPEN` would be open: to be sealed."""
-        needed = {work.key for work in works}
+        needed = {work.shared for work in works}
         others = sorted((mine for key, mine in self._open.items() if key not in needed), key=lambda mine: mine.used)
         spared = others[: max(0, len(others) + len(needed) - MOST_OPEN)]
         for mine in spared:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from doubles.ingest_live import Live, living, once, rows, until
-from doubles.ingest_run import IngestRun, Sent, sent
+from doubles.ingest_run import IngestRun, Sent, packet, sent
 from doubles.lsst_samples import VERSIONS, sample, schema_text, sent_sample
 from doubles.nursery import Nursery
 from doubles.registry import registry
 
+from stream.codec.encode import wire_head
+from stream.codec.frames import WIRE_HEAD
 from stream.level1.archive import AlertArchive
 from stream.local import LocalKafka
 from stream.transport.embedded import EmbeddedBroker
@@ -55,6 +58,33 @@ async def test_ten_versions_mixed_in_one_topic_each_get_a_segment_of_their_own(
     assert len({row.fingerprint for row in segments}) == len(VERSIONS)
     with AlertArchive(level1_url, str(run.alertdb), "lsst") as archive:
         assert {source: archive.message(source).value for source in messages} == messages
+
+
+async def test_one_schema_under_two_ids_is_kept_in_two_segments_out_of_one_batch(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    (tmp_path / "schemas").mkdir()
+    for schema_id in (1000, 2000):
+        text = json.dumps(json.loads(schema_text(1000)) | {"doc": f"registered as {schema_id}"})
+        (tmp_path / f"schemas/{schema_id}.avsc").write_text(text)
+    run = on_sqlite(broker, tmp_path, str(tmp_path / "schemas"))
+    await run.migrate()
+    ids_of = {source: 1000 * (1 + source % 2) for source in range(1, 7)}
+    messages = {source: wire_head(of) + packet(source)[WIRE_HEAD:] for source, of in ids_of.items()}
+    run.send([Sent(value) for value in messages.values()])
+    async with living(run) as live:
+        await until(lambda: _has(run, set(messages)), "both ids")
+    assert live.code == 0
+    segments = await rows(run.level1, "SELECT schemaId, fingerprint, records FROM segments")
+    assert sorted((row.schemaId, row.records) for row in segments) == [(1000, 3), (2000, 3)]
+    assert len({row.fingerprint for row in segments}) == 1
+    with AlertArchive(run.level1, str(run.alertdb), "lsst") as archive:
+        for source, message in messages.items():
+            (place,) = archive.places(source)
+            assert archive.fetch_message(place).value == message
+            found = archive.fetch(place)
+            assert found.schema_id == ids_of[source]
+            assert f"registered as {found.schema_id}" in found.schema_text
 
 
 @pytest.mark.parametrize("kind", ["flat", "tree", "registry"])
