@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import json
 import secrets
+import ssl
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +34,7 @@ LONGEST = 15.0
 """Seconds after which an answer that still comes is given up."""
 MAX_ANSWER = 4 * MAX_TEXT
 """Bytes of an answer: a schema's text, escaped."""
+_TLS_FILES = frozenset({"ssl_ca", "ssl_cert", "ssl_key"})
 
 
 class RegistrySchemas:
@@ -40,7 +43,8 @@ class RegistrySchemas:
     Parameters
     ----------
     url
-        Its address; a user and a password in it are sent as basic authentication and shown nowhere.
+        Its address; a user and a password in it are sent as basic authentication and shown nowhere. Behind a ``?`` an
+        ``https`` one takes PEM files: ``ssl_ca`` checks the server, ``ssl_cert`` and ``ssl_key`` are our own.
     cache
         Folder that keeps the schemas across restarts; None for none.
     clock
@@ -49,13 +53,13 @@ class RegistrySchemas:
     Raises
     ------
     Wrong
-        ``schema_source``: not a URL.
+        ``schema_source``: not a URL, or one whose files cannot be used.
     """
 
     def __init__(self, url: str, cache: Path | None = None, *, clock: Clock | None = None) -> None:
         parsed = _address(url)
         self._auth = (parsed.username, parsed.password) if parsed.username else None
-        self._url = parsed.copy_with(username=None, password=None)
+        self._url = parsed.copy_with(username=None, password=None, query=None)
         self._folder = cache / hashlib.sha256(str(self._url).encode()).hexdigest()[:16] if cache else None
         self._clock = clock or SystemClock()
         self._known: dict[int, WriterSchema | Poison] = {}
@@ -65,6 +69,7 @@ class RegistrySchemas:
         self._client = httpx.Client(
             auth=self._auth,
             timeout=TIMEOUT,
+            verify=_tls(dict(parsed.params)),
             follow_redirects=False,
             trust_env=False,
             headers={"accept-encoding": "identity"},
@@ -213,9 +218,25 @@ def _address(url: str) -> httpx.URL:
         raise Wrong("schema_source", f"not the URL of a registry: {error}") from error
     if not host:
         raise Wrong("schema_source", "the URL of the registry names no host")
-    if "?" in url or "#" in url or b"@" in parsed.raw_path:
-        raise Wrong("schema_source", "the URL of the registry has a ?, a # or an @ behind its host", advice)
+    if "#" in url or b"@" in parsed.raw_path or not _TLS_FILES.issuperset(parsed.params):
+        text = "the URL of the registry has a #, an @ or an unknown option behind its host"
+        raise Wrong("schema_source", text, f"{advice}; options are {', '.join(sorted(_TLS_FILES))}")
     return parsed
+
+
+def _tls(files: Mapping[str, str]) -> ssl.SSLContext | bool:
+    """What checks the server and shows our own certificate, as the files say; True where they say nothing."""
+    if not files:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=files.get("ssl_ca"))
+        if "ssl_cert" in files:
+            context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
+    except OSError as error:
+        told = ", ".join(f"{name}={file}" for name, file in sorted(files.items()))
+        text = f"the files of the registry's URL cannot be used: {error.strerror or error} ({told})"
+        raise Wrong("schema_source", text, "give PEM files that this user may read") from error
+    return context
 
 
 def _paths(answer: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from stream.clock import ManualClock
 from stream.codec.lookup import SchemaAway, SchemaUnknown
@@ -29,7 +31,7 @@ NAMING_B = '{"type": "record", "name": "R", "fields": [{"name": "f", "type": "x.
 class Registry:
     """A registry on loopback that a test fills, empties and breaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.schemas: dict[int, Any] = {}
         self.subjects: dict[str, Any] = {}
         self.status = 0
@@ -51,9 +53,11 @@ class Registry:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
 
     def answer(self, path: str) -> tuple[int, bytes]:
         if self.status:
@@ -337,6 +341,30 @@ def test_a_password_that_is_not_encoded_is_wrong_and_not_shown(user: str) -> Non
 def test_a_host_that_can_be_none_is_wrong(host: str) -> None:
     with pytest.raises(Wrong) as wrong:
         RegistrySchemas(f"http://{host}:8081")
+    assert wrong.value.code == "schema_source"
+
+
+def test_a_registry_is_trusted_by_the_authority_that_its_url_names(tmp_path: Path) -> None:
+    authority, tls, pem = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tmp_path / "ca.pem"
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(str(pem))
+    registry = Registry(tls)
+    try:
+        registry.schemas[7] = {"schema": TEXT}
+        with pytest.raises(SchemaAway, match="certificate verify failed"):
+            RegistrySchemas(registry.url).get(7)
+        assert RegistrySchemas(f"{registry.url}?ssl_ca={pem}", tmp_path / "kept").get(7).text == TEXT
+        assert registry.asked == ["/schemas/ids/7"]
+        registry.status = 503
+        assert RegistrySchemas(registry.url, tmp_path / "kept").get(7).text == TEXT
+    finally:
+        registry.close()
+
+
+@pytest.mark.parametrize("option", ["ssl_ca=/absent.pem", "ssl_cert=/absent.pem", "ca=/absent.pem", "ssl_ca=a@b"])
+def test_options_of_an_address_that_cannot_be_are_wrong(option: str) -> None:
+    with pytest.raises(Wrong) as wrong:
+        RegistrySchemas(f"https://registry.example.org:8081/?{option}")
     assert wrong.value.code == "schema_source"
 
 
