@@ -182,7 +182,8 @@ class RegistrySchemas:
         return list(texts.values())
 
     def _answered(self, status: int) -> str:
-        return f"the registry {self._url} answers {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
+        said = f"the registry {self._url} answers {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
+        return said if status != 200 else f"{said} with no JSON of a registry, or more than {MAX_ANSWER} bytes,"
 
     def _request(self, path: str) -> tuple[int, Any]:
         """Status and parsed answer; None for an answer that is not JSON or too long."""
