@@ -104,7 +104,7 @@ class Outcome:
         for part, wait in waits.items():
             self._waiting[part] = wait
             self._hold_for(part, wait, wait.error)
-            self._judge(wait, wait.error)
+            self._judge(wait, wait.error, wait.behind)
             self.poller.hold([part])
             metrics.SCHEMA_UNKNOWN.add(1)
 
@@ -113,17 +113,18 @@ class Outcome:
         text = f"offset {wait.offset}, schema id {wait.schema_id}: {error}"
         self.holds.hold(part, error.code, text, retry_s=RETRY_S, longest_s=LONGEST_RETRY_S)
 
-    def _judge(self, wait: Waits, error: SkyburstError) -> None:
-        """Give up a schema that is denied for so long; a source that is away denies nothing."""
+    def _judge(self, wait: Waits, error: SkyburstError, behind: frozenset[int] = frozenset()) -> None:
+        """Give up schemas that are denied for so long; a source that is away denies nothing."""
         if not isinstance(error, Held):
             self._denied.pop(wait.schema_id, None)
             return
-        now = self.clock.monotonic()
-        since = self._denied.setdefault(wait.schema_id, now)
-        others = wait.others or self._known_at >= since
-        if now - since >= self.schema_hold_s and others and wait.schema_id not in self.preparer.unknown.denied:
-            self.preparer.unknown.denied.add(wait.schema_id)
-            _log.error("schema_denied", code=error.code, schema_id=wait.schema_id, held_s=round(now - since))
+        now, given_up = self.clock.monotonic(), self.preparer.unknown.denied
+        for schema_id in sorted({wait.schema_id} | behind):
+            since = self._denied.setdefault(schema_id, now)
+            others = wait.others or self._known_at >= since
+            if now - since >= self.schema_hold_s and others and schema_id not in given_up:
+                given_up.add(schema_id)
+                _log.error("schema_denied", code=error.code, schema_id=schema_id, held_s=round(now - since))
 
     def committed(self, batch: Batch, item: Prepared, done: Committed) -> None:
         """A commit stands."""

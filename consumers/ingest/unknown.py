@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -21,13 +22,15 @@ _KEPT_RUNS = 256
 class Waits:
     """A partition that cannot go on at `offset`, because of one packet's schema.
 
-    `others` says whether packets with schemas that are known arrived beside it.
+    `others` says whether packets with schemas that are known arrived beside it. `behind` has the schema ids of packets
+    behind it that a reachable source denies, too: their time runs as well, lest they wait one after the other.
     """
 
     offset: int
     schema_id: int
     error: SkyburstError
     others: bool
+    behind: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -59,7 +62,8 @@ class UnknownSchemas:
             start, end = flat.bounds[stream, partition]
             part = (topics[stream], partition)
             run = self._runs.get((part, start), 0)
-            for row in rows[np.argsort(flat.offset[rows])].tolist():
+            ordered = rows[np.argsort(flat.offset[rows])].tolist()
+            for at, row in enumerate(ordered):
                 one = waiting.get(row)
                 if one is None:
                     run = 0
@@ -67,7 +71,8 @@ class UnknownSchemas:
                 error = self._reason(one, run)
                 if error is not None:
                     end = int(flat.offset[row])
-                    waits[part] = Waits(end, one.schema_id, error, bool(checked.groups))
+                    behind = self._behind(waiting[other] for other in ordered[at + 1 :] if other in waiting)
+                    waits[part] = Waits(end, one.schema_id, error, bool(checked.groups), behind)
                     break
                 refused[row] = Refusal(row, one.error.code, str(one.error))
                 run += 1
@@ -82,6 +87,11 @@ class UnknownSchemas:
             return None
         text = f"{run} packets in a row have schemas that nobody knows, here id {one.schema_id}"
         return Held("schema_run", text, "register the schema: the partition then goes on by itself")
+
+    def _behind(self, waiting: Iterable[Waiting]) -> frozenset[int]:
+        """Ids that are denied, of no more packets than may go to quarantine in a row: each may have another one."""
+        denied = (one.schema_id for one in waiting if isinstance(one.error, Held))
+        return frozenset(islice(denied, self.longest_run))
 
     def _keep(self, part: Partition, end: int, run: int) -> None:
         """Remember how long the run is that ends before offset `end`, since the next batch may go on with it."""

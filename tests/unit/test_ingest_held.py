@@ -312,6 +312,17 @@ async def test_a_schema_that_stays_denied_is_given_up_and_a_run_of_them_is_not()
     assert await one.later(10.0) == [A]
 
 
+async def test_ids_that_are_denied_behind_the_first_are_given_up_with_it_and_not_one_after_the_other() -> None:
+    one = Holding(schema_hold_s=4.0)
+    one.schemas.error = SchemaUnknown(7, "here")
+    one.outcome.waits({A: Waits(5, 7, SchemaUnknown(7, "here"), True, frozenset({8, 9}))})
+    assert [await one.later(1.0) for _ in range(4)] == [[], [], [], [A]]
+    assert one.outcome.preparer.unknown.denied == {7}, "asked for again: the others may be there by now"
+    one.outcome.waits({A: Waits(6, 8, SchemaUnknown(8, "here"), True, frozenset({9, 10}))})
+    assert one.outcome.preparer.unknown.denied == {7, 8, 9}
+    assert await one.later(2.0) == [A]
+
+
 def test_a_schema_is_asked_for_by_its_id_alone() -> None:
     schemas = Schemas()
     decoder = Decoder(schemas, ["a"])

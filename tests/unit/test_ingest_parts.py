@@ -78,10 +78,11 @@ def test_the_window_wakes_whoever_waits_once_enough_was_given_back() -> None:
 
 
 def batch(start: int, known: str) -> tuple[Checked, Flat]:
-    """Messages of one partition from `start` on: k known, d denied, a while the registry is away."""
+    """Messages of one partition from `start` on: k known, d denied, a while the registry is away, digits other ids."""
     n = len(known)
     errors = {"d": SchemaUnknown(9, "here"), "a": SchemaAway("down")}
-    waiting = tuple(Waiting(row, 9, errors[kind]) for row, kind in enumerate(known) if kind != "k")
+    kinds = [(row, int(kind) if kind.isdigit() else 9, kind) for row, kind in enumerate(known) if kind != "k"]
+    waiting = tuple(Waiting(row, of, errors.get(kind, SchemaUnknown(of, "here"))) for row, of, kind in kinds)
     checked = Checked(Messages.of([b""] * n), (), (), waiting)
     zeros = np.zeros(n, np.int64)
     offsets = np.arange(start, start + n)
@@ -113,3 +114,11 @@ def test_a_run_is_counted_over_batches_and_stays_at_its_end_through_tries_and_ba
     for _ in range(3):
         assert judged(unknown, 14, "dd") == ([], (14, "schema_run"))
     assert judged(unknown, 14, "kd") == ([1], None), "the schema is there now"
+
+
+def test_a_wait_tells_which_ids_are_denied_behind_it_but_no_more_than_may_go_to_quarantine_in_a_row() -> None:
+    unknown = UnknownSchemas(3)
+    _, waits = unknown.judge(*batch(0, "k1k2a3"), {1: "t"})
+    assert (waits[A].offset, waits[A].schema_id, waits[A].behind) == (1, 1, {2, 3})
+    _, waits = unknown.judge(*batch(0, "123456"), {1: "t"})
+    assert (waits[A].schema_id, waits[A].behind) == (1, {2, 3, 4})
