@@ -6,6 +6,7 @@ import importlib
 import json
 import threading
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,15 @@ class FolderSchemas:
 
     def ids(self) -> list[int]:
         """Every id that the folder has now."""
-        flat = [int(path.stem) for path in self.folder.glob("*.avsc") if path.stem.isdecimal()]
-        tree = [
-            int(path.parts[-3]) * 100 + int(path.parts[-2])
-            for path in self.folder.glob("*/*/*.alert.avsc")
-            if path.parts[-3].isdecimal() and path.parts[-2].isdecimal()
-        ]
-        return sorted({*flat, *tree})
+        return sorted(set(self._ids()))
+
+    def _ids(self) -> Iterator[int]:
+        for path in self.folder.glob("*.avsc"):
+            if path.stem.isdecimal():
+                yield int(path.stem)
+        for path in self.folder.glob("*/*/*.alert.avsc"):
+            if path.parts[-3].isdecimal() and path.parts[-2].isdecimal():
+                yield int(path.parts[-3]) * 100 + int(path.parts[-2])
 
     def _read(self, schema_id: int) -> WriterSchema:
         flat = self.folder / f"{schema_id}.avsc"
@@ -62,9 +65,9 @@ class FolderSchemas:
                 return WriterSchema.of(_text(flat), schema_id)
             for path in sorted(tree.glob("*.alert.avsc")):
                 return WriterSchema.of(_resolved(path), schema_id)
-            if self.ids():
+            if any(True for _ in self._ids()):
                 raise SchemaUnknown(schema_id, str(self.folder))
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise SchemaAway(f"the schemas in {self.folder} cannot be read: {error}") from error
         raise SchemaAway(f"there are no schemas in {self.folder}")
 
@@ -78,7 +81,7 @@ def _resolved(path: Path) -> str:
             if other != path:
                 parse_json(found := _text(other))
                 beside.append(found)
-        except (OSError, UnicodeDecodeError, SkyburstError) as error:
+        except (OSError, SkyburstError) as error:
             unread = error
     made = whole(text, beside)
     if unread is not None:
@@ -93,11 +96,13 @@ def _resolved(path: Path) -> str:
 
 def _text(path: Path) -> str:
     """The text of one file; one that is no JSON may still be on its way into the folder."""
-    text = path.read_bytes().decode()
     try:
+        text = path.read_bytes().decode()
         json.loads(text)
     except RecursionError:
         return text
+    except UnicodeDecodeError as error:
+        raise SchemaAway(f"{path} is not UTF-8: {error}") from error
     except ValueError as error:
         raise SchemaAway(f"{path} is not JSON, or not all of it is there yet: {error}") from error
     return text

@@ -403,6 +403,9 @@ def test_a_file_that_is_not_all_there_yet_is_waited_for(tmp_path: Path) -> None:
             (tmp_path / name).write_text(part)
             with pytest.raises(SchemaAway, match=f"{name} is not JSON"):
                 FolderSchemas(tmp_path).get(schema_id)
+        (tmp_path / name).write_bytes(TEXT.encode("utf-16"))
+        with pytest.raises(SchemaAway, match=f"{name} is not UTF-8"):
+            FolderSchemas(tmp_path).get(schema_id)
         (tmp_path / name).write_text(whole[name])
         assert FolderSchemas(tmp_path).get(schema_id).id == schema_id
 
