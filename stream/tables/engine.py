@@ -47,10 +47,11 @@ _MARIADB_SESSION = {
     "in_predicate_conversion_threshold": 0,
     "time_zone": "'+00:00'",
     # A server may have these for people who type: rows beyond the limit are left out without a word, a COMMIT ends the
-    # connection, and an UPDATE that names no key is refused.
+    # connection, and an UPDATE that names no key is refused, or a SELECT of many rows.
     "sql_select_limit": 2**64 - 1,
     "completion_type": "'NO_CHAIN'",
     "sql_safe_updates": 0,
+    "sql_big_selects": 1,
 }
 
 _DRIVERS = {"mysql": ("mysql+aiomysql", "mysql+pymysql"), "sqlite": ("sqlite+aiosqlite", "sqlite+pysqlite")}

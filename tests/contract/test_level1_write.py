@@ -312,7 +312,7 @@ async def test_every_connection_is_set_as_the_protocol_asks(server: AsyncEngine)
 async def test_what_a_server_sets_for_people_who_type_changes_no_answer(
     mariadb: LocalMariadb, level1_url: str, rng: np.random.Generator
 ) -> None:
-    odd = {"sql_select_limit": 2, "completion_type": 2, "sql_safe_updates": 1}
+    odd = {"sql_select_limit": 2, "completion_type": 2, "sql_safe_updates": 1, "max_join_size": 1, "sql_big_selects": 0}
     usual = {name: mariadb.execute(f"SELECT @@GLOBAL.{name}")[0][0] for name in odd}
     made = open_engine(level1_url)
     try:
