@@ -16,10 +16,15 @@ from stream.commit.ledger import same_instance
 from stream.errors import Fatal, Wrong
 from stream.tables.model import table
 
+_VERSION = importlib.metadata.version("skyburst")
+
 
 def version() -> str:
-    """The version of skyburst that writes, as it stands in each segment's header."""
-    return importlib.metadata.version("skyburst")
+    """The version of skyburst that writes, as it stands in each segment's header.
+
+    That of the code that runs, whatever was installed over it since; and no file is opened for it.
+    """
+    return _VERSION
 
 
 @dataclass(frozen=True, slots=True)
