@@ -61,6 +61,10 @@ class Disk(Protocol):
         """Make the file's bytes and length durable."""
         ...
 
+    def leads(self, name: str, fd: int) -> bool:
+        """Whether `name` finds this very file: neither it nor a folder above it was removed, moved or replaced."""
+        ...
+
     def release(self, fd: int, offset: int, size: int) -> None:
         """Tell that these synced bytes will hardly be read soon, so that they need not stay in memory."""
         ...
@@ -124,6 +128,13 @@ class RealDisk:
 
     def sync(self, fd: int) -> None:
         os.fdatasync(fd)
+
+    def leads(self, name: str, fd: int) -> bool:
+        try:
+            found = (self.root / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return os.path.samestat(found, os.fstat(fd))
 
     def release(self, fd: int, offset: int, size: int) -> None:
         os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)

@@ -48,9 +48,19 @@ class DiskFile:
         return offset
 
     def sync(self) -> None:
-        """Make bytes and length durable."""
+        """Make bytes and length durable.
+
+        Raises
+        ------
+        Transient
+            ``disk_failed``: also where the name leads to this file no more, since nobody would find what was synced.
+        """
         with self._failing():
             self._disk.sync(self.fd)
+            self.failed = not self._disk.leads(self.name, self.fd)
+        if self.failed:
+            text = f"{self.name} was taken away under its writer"
+            raise Transient("disk_failed", text, "is the AlertDB's file system mounted, and in its place?")
 
     def release(self, offset: int, size: int) -> None:
         """Let the system forget synced bytes: a night would push everything else out of its memory."""

@@ -339,3 +339,28 @@ async def test_after_a_failed_sync_the_published_bytes_are_copied_and_the_batch_
         fresh = next(row for row in states.values() if row.state == "open")
         (row,) = await rows(url, "SELECT segment FROM level1 WHERE diaSourceId = 21")
         assert row.segment == fresh.segment
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "root", "root replaced"])
+async def test_what_is_taken_away_under_its_writer_takes_no_further_commit(tmp_path: Path, what: str) -> None:
+    url = f"sqlite:///{tmp_path}/l1.db"
+    root, aside = tmp_path / "alertdb", tmp_path / "aside"
+    await make_tables(url)
+    async with writing(url, root) as writer:
+        await first_and_next(writer)
+        (old,) = await rows(url, "SELECT * FROM segments")
+        (root / {"file": old.dataName, "folder": old.dataName.split("/")[0]}.get(what, "")).rename(aside)
+        if what == "root replaced":
+            root.mkdir()
+        commit = asyncio.ensure_future(writer.committer.commit(await writer.batch({0: [packet(21)]}, {0: 2})))
+        if what == "root":
+            while not any(error is not None and error.code == "store_away" for error in writer.told):
+                await asyncio.sleep(0.01)
+            aside.rename(root)
+        assert (await asyncio.wait_for(commit, 30)).new == 1
+        ((mine, error),) = writer.left
+        assert (mine.number, error.code, mine.segment.failed) == (old.segment, "disk_failed", True)
+        (row,) = await rows(url, "SELECT * FROM level1 JOIN segments USING (segment) WHERE diaSourceId = 21")
+        ref = SegmentRef(row.segment, row.dataName, row.indexName, row.dataLength, row.indexLength)
+        with writer.store.read(ref) as reader:
+            assert reader.datum(row.blockOffset, row.slot) == packet(21)[5:]

@@ -162,6 +162,10 @@ class ForgetfulDisk:
             _apply(inode.kept, change)
         inode.unsynced.clear()
 
+    def leads(self, name: str, fd: int) -> bool:
+        folder, _, file = name.partition("/")
+        return self._seen.get(folder, {}).get(file) is self._open[fd][1]
+
     def release(self, fd: int, offset: int, size: int) -> None:
         """Nothing that a test could see."""
 

@@ -52,7 +52,7 @@ class Story:
         await self._frozen("after_sync", self.players[1].take_over)
 
     async def swept_while_frozen(self) -> None:
-        await self._frozen("after_append", self.players[1].sweep)
+        await self._frozen("after_sync", self.players[1].sweep)
 
     async def outrun_while_frozen(self) -> None:
         await self._frozen("after_sync", self.players[1].commit)
