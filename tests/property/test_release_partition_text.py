@@ -64,6 +64,15 @@ def test_a_float_has_the_digits_that_tell_it_from_other_floats_and_no_more(value
         assert digits(text.decode()) <= digits(shortest)
 
 
+def test_no_text_of_a_float_is_above_what_a_float_holds() -> None:
+    """MySQL reads it as a double, and refuses one that is larger than the largest FLOAT."""
+    largest = float(np.finfo(np.float32).max)
+    for text in texts([largest, -largest, float(np.nextafter(np.float32(largest), np.float32(0)))], pa.float32()):
+        assert text is not None
+        assert abs(float(text)) <= largest
+    assert [np.float32(text) for text in texts([largest, -largest], pa.float32())] == [largest, -largest]
+
+
 @pytest.mark.parametrize("kind", [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)])
 def test_integers_of_each_width_are_written_as_they_are(kind: str) -> None:
     limits = np.iinfo(kind)

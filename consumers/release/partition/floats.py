@@ -16,6 +16,8 @@ from stream.codec.loads import byte_at, compiled, put_byte
 
 LOWEST, HIGHEST = -292, 324
 """Powers of ten that doubles need."""
+LARGEST_SINGLE = 0x7F7FFFFF
+"""Bits of the largest ``float32``."""
 LONGEST_REAL, LONGEST_INTEGER = 25, 20
 """Bytes of text at most."""
 _ZERO, _POINT, _MINUS, _EXPONENT = 48, 46, 45, 101
@@ -224,7 +226,10 @@ def put_double(out: int, p: int, value: float) -> int:
 
 @compiled
 def put_single(out: int, p: int, value: float) -> int:
-    """Write a finite ``float32``, handed over as ``float64``; where it ends."""
+    """Write a finite ``float32``, handed over as ``float64``; where it ends.
+
+    Of the largest, 3.4028235e38 is above it as a double, and MySQL refuses it for a FLOAT; 3.4028234e38 reads back.
+    """
     if bits_of(value) >> u64(63) != u64(0):
         put_byte(out, p, _MINUS)
         p += 1
@@ -232,6 +237,8 @@ def put_single(out: int, p: int, value: float) -> int:
     if value < 16777216.0 and value == np.floor(value):
         return put_integer(out, p, i64(value))
     bits = short_bits_of(value)
+    if bits == u64(LARGEST_SINGLE):
+        return put_decimal(out, p, u64(34028234), 31)
     fraction, exponent = bits & u64(0x7FFFFF), i64(bits >> u64(23))
     if exponent == 0:
         digits, k = shortest(fraction, -149, False)
