@@ -94,6 +94,12 @@ def test_booleans_are_1_and_0() -> None:
 def test_a_text_reads_back_byte_for_byte_and_is_never_null(values: list[bytes | None], delimiter: str) -> None:
     assert texts(values, pa.binary(), delimiter) == values
     assert texts(values, pa.large_binary(), delimiter) == values
+    assert texts(values, pa.binary_view(), delimiter) == values
+
+
+def test_texts_in_views_are_written_as_others_are() -> None:
+    values = ["a", None, "", "of more than twelve bytes, so that it lies elsewhere"]
+    assert texts(values, pa.string_view()) == [None if value is None else value.encode() for value in values]
 
 
 def test_times_dates_and_dictionaries_are_texts_that_mysql_reads() -> None:

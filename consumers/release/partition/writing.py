@@ -218,7 +218,7 @@ def write_rows(batch: pa.RecordBatch, places: Places, delimiter: str, scratch: S
     writing the numbers does.
     """
     count = len(places.row)
-    table = kinds.of_batch(batch.take(kinds.as_arrow(places.row)))
+    table = kinds.of_batch(kinds.in_order(batch, places.row))
     out = scratch.take("rows", table.longest(count) + count * TAIL)
     starts, body = np.empty(count + 1, np.int64), np.empty(count, np.int64)
     end = ROWS()(table.words, places.chunk, places.sub_chunk, places.flags, ord(delimiter), out, starts, body)
