@@ -106,6 +106,8 @@ def test_times_dates_and_dictionaries_are_texts_that_mysql_reads() -> None:
     moment = 1_700_000_000_123_456
     assert texts([moment], pa.timestamp("us")) == [b"2023-11-14 22:13:20.123456"]
     assert texts([moment], pa.timestamp("us", "UTC")) == [b"2023-11-14 22:13:20.123456"]
+    assert texts([moment * 1000 + 789], pa.timestamp("ns")) == [b"2023-11-14 22:13:20.123456"]
+    assert texts([-211, None], pa.timestamp("ns", "UTC")) == [b"1969-12-31 23:59:59.999999", None]
     assert texts([19_000], pa.date32()) == [b"2022-01-08"]
     assert texts(["r", None, "g"], pa.dictionary(pa.int8(), pa.string())) == [b"r", None, b"g"]
     assert texts([1.5], pa.float16()) == [b"1.5"]

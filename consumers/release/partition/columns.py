@@ -137,13 +137,23 @@ def _plain(field: pa.Field, array: pa.Array) -> pa.Array:
     try:
         if pa.types.is_dictionary(kind):
             return _plain(field, array.dictionary_decode())
-        if pa.types.is_timestamp(kind) and kind.tz:
-            # An instant in UTC, as Arrow keeps it; MySQL's times have no zone.
-            array = pc.cast(array, pa.timestamp(kind.unit))
+        if pa.types.is_timestamp(kind):
+            array = _moments(array)
         return pc.cast(array, _target(kind))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
         text = f"column {field.name} is of type {kind}, which no field of a chunk file can have"
         raise Wrong("bad_column", text, "leave it out of the description, or write it as columns of numbers") from error
+
+
+def _moments(array: pa.Array) -> pa.Array:
+    """Times without a zone, of microseconds at most: MySQL has no others, and warns of digits that it cuts."""
+    kind = array.type
+    if kind.tz:
+        # An instant in UTC, as Arrow keeps it.
+        array = pc.cast(array, pa.timestamp(kind.unit))
+    if kind.unit == "ns":
+        array = pc.cast(pc.floor_temporal(array, unit="microsecond"), pa.timestamp("us"))
+    return array
 
 
 def _target(kind: pa.DataType) -> Any:
