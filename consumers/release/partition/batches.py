@@ -19,7 +19,7 @@ from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.csv_lines import Records
 from consumers.release.partition.placing import Codes
 from consumers.release.partition.reasons import BAD_KEY, FIELDS, MISSING, NOT_A_NUMBER
-from consumers.release.partition.source import Piece
+from consumers.release.partition.source import Piece, Source
 from consumers.release.partition.writing import Ints, Lines, Places, Scratch, write_rows
 from consumers.release.table import Table
 from stream.errors import Wrong
@@ -244,21 +244,22 @@ def csv_batches(
                 break
 
 
-def arrow_batches(path: Path, piece: Piece, table: Table, delimiter: str, rows: int) -> Iterator[ArrowBatch]:
+def arrow_batches(source: Source, piece: Piece, table: Table, delimiter: str, rows: int) -> Iterator[ArrowBatch]:
     """The rows of a piece of a catalogue of any other form."""
     sources = [column.source for column in table.columns]
     names = {column.name: i for i, column in enumerate(table.columns)}
-    for batch in _batches(path, piece, sources, rows):
+    for batch in _batches(source, piece, sources, rows):
         yield ArrowBatch(batch, names, delimiter)
 
 
-def _batches(path: Path, piece: Piece, sources: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(source: Source, piece: Piece, sources: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    path = Path(source.path)
     if piece.group >= 0:
         return _row_group(path, piece, sources, rows)
     if piece.last >= 0:
         from consumers.release.reading.fits_file import FitsCatalogue
 
-        return FitsCatalogue(path).batches(sources, rows, piece.first, piece.last)
+        return FitsCatalogue(path, source.hdu).batches(sources, rows, piece.first, piece.last)
     from consumers.release.reading import open_catalogue
 
     return open_catalogue(path).batches(sources, rows)

@@ -46,6 +46,7 @@ def _csv_option(name: str, default: str, text: str) -> Callable[[F], F]:
 @click.option("--overlap", type=float, help="Degrees of overlap; those of its director, else 0.01667.")
 @click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:8786; else this machine's cores.")
 @click.option("--workers", type=click.IntRange(1), help="Workers on this machine; one a core if not given.")
+@click.option("--hdu", type=click.IntRange(1), help="The HDU of FITS files with the table, where several could be.")
 @_csv_option("--csv-delimiter", "comma", "Between the fields of CSV files: tab, comma, or another character.")
 @_csv_option("--csv-quote", '"', "Around fields of CSV files, or none.")
 @_csv_option("--csv-escape", "backslash", "Before a character of CSV files that stands for itself, or none.")
@@ -63,6 +64,7 @@ def partition(
     overlap: float | None,
     scheduler: str | None,
     workers: int | None,
+    hdu: int | None,
     csv_delimiter: str,
     csv_quote: str,
     csv_escape: str,
@@ -83,7 +85,7 @@ def partition(
     csv = CsvDialect(csv_delimiter, csv_quote, csv_escape, csv_null, csv_header, target)
     described = felis_file.read(description).table(table)
     layout = layout_of(described, release, (stripes, sub_stripes, overlap))
-    job = prepare(described, layout, release / table, [str(file) for file in files], csv)
+    job = prepare(described, layout, release / table, [str(file) for file in files], csv, hdu)
     _show(_run(job, description.read_bytes(), scheduler, workers, anew, as_json), job.folder, as_json=as_json)
 
 

@@ -99,10 +99,9 @@ class _Placer:
 
 def _batches(job: Job, piece: Piece) -> Iterator[Batch]:
     source = job.sources[piece.source]
-    path = Path(source.path)
     if source.form == "csv":
-        return csv_batches(path, piece, job.fields(), job.csv, job.rows)
-    return arrow_batches(path, piece, job.table, job.delimiter, job.rows)
+        return csv_batches(Path(source.path), piece, job.fields(), job.csv, job.rows)
+    return arrow_batches(source, piece, job.table, job.delimiter, job.rows)
 
 
 def _ids(job: Job, batch: Batch, placed: Placed, position: tuple[Floats, Floats] | None, why: Codes) -> Rows:

@@ -101,7 +101,10 @@ class Job:
 
     def told(self) -> dict[str, object]:
         """What decides how its files look, as JSON: a second run must be told the same."""
-        sources = [{key: value for key, value in asdict(each).items() if key != "path"} for each in self.sources]
+        sources = [
+            {key: value for key, value in asdict(each).items() if key != "path" and value is not None}
+            for each in self.sources
+        ]
         return {
             "format": FORMAT,
             "table": self.table.name,
@@ -118,15 +121,17 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def prepare(table: Table, layout: Layout, folder: Path, names: Sequence[str], csv: CsvDialect) -> Job:
-    """Look at the files of a table.
+def prepare(
+    table: Table, layout: Layout, folder: Path, names: Sequence[str], csv: CsvDialect, hdu: int | None = None
+) -> Job:
+    """Look at the files of a table; `hdu` is the one of FITS files, if it was asked for.
 
     Raises
     ------
     Wrong
         ``no_file``, ``bad_catalogue``, ``no_column``: a file cannot be read, is no catalogue, or lacks a column.
     """
-    sources = tuple(Source.of(name, table) for name in names)
+    sources = tuple(Source.of(name, table, hdu) for name in names)
     header = header_of(sources, csv) if csv.header else ()
     job = Job(table, layout, folder.absolute(), sources, csv, header, rows_of(table))
     if any(each.form == "csv" for each in sources):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as reader
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from consumers.release.partition import csv_borders
 from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.reading.catalogue import Catalogue
 from consumers.release.table import Table
 from stream.errors import Wrong
 
@@ -60,6 +62,8 @@ class Source:
         ``csv``; ``parquet`` where it is read by row groups; ``fits``; else ``catalogue``, which is read whole.
     bytes, changed, digest
         Its size, its time of change (ns), and XXH3 of its beginning and end.
+    hdu
+        The HDU of a FITS file that has the table; None for the first that has one.
     """
 
     name: str
@@ -68,15 +72,17 @@ class Source:
     bytes: int
     changed: int
     digest: str
+    hdu: int | None = None
 
     @classmethod
-    def of(cls, name: str, table: Table) -> Source:
-        """A file as it is now.
+    def of(cls, name: str, table: Table, hdu: int | None = None) -> Source:
+        """A file as it is now; `hdu` is the one that was asked for.
 
         Raises
         ------
         Wrong
-            ``no_file``: it cannot be read. ``bad_catalogue``: it is damaged. ``no_column``: it lacks one of the table.
+            ``no_file``: it cannot be read. ``no_column``: it lacks one of the table. ``bad_catalogue``: it is damaged,
+            or several of its HDUs have the table's columns and none was asked for.
         """
         path = Path(name).absolute()
         try:
@@ -87,10 +93,12 @@ class Source:
                 look += file.read(_LOOK)
         except OSError as error:
             raise Wrong("no_file", f"{path} cannot be read: {error.strerror}", "check the path") from error
-        form = "csv"
-        if look.startswith((b"PAR1", b"SIMPLE", b"\x1f\x8b")):
+        form, taken = "csv", None
+        if look.startswith(b"SIMPLE"):
+            form, taken = "fits", _hdu(path, table, hdu)
+        elif look.startswith((b"PAR1", b"\x1f\x8b")):
             form = _form(path, table, look)
-        return cls(name, str(path), form, stat.st_size, stat.st_mtime_ns, xxhash.xxh3_64_hexdigest(look))
+        return cls(name, str(path), form, stat.st_size, stat.st_mtime_ns, xxhash.xxh3_64_hexdigest(look), taken)
 
 
 def pieces(sources: Sequence[Source], csv: CsvDialect, rows: int) -> list[Piece]:
@@ -139,7 +147,7 @@ def _ranges(source: Source, csv: CsvDialect, rows: int) -> list[tuple[int, int, 
     if source.form == "fits":
         from consumers.release.reading.fits_file import FitsCatalogue
 
-        return [(-1, first, last) for first, last in _even(FitsCatalogue(path).rows, rows)]
+        return [(-1, first, last) for first, last in _even(FitsCatalogue(path, source.hdu).rows, rows)]
     if source.form == "parquet":
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
@@ -156,23 +164,49 @@ def _even(count: int, rows: int) -> list[tuple[int, int]]:
 
 
 def _form(path: Path, table: Table, begin: bytes) -> str:
-    """How a file that is no CSV is read: FITS by rows, a Parquet file by row groups, where all columns are its own."""
+    """How a file that is neither CSV nor FITS is read: a Parquet file by row groups, where all columns are its own."""
     from consumers.release.reading import open_catalogue
 
-    catalogue = open_catalogue(path)
-    have = set(catalogue.schema.names)
-    missing = [column.source for column in table.columns if column.source not in have]
-    if missing:
-        some = ", ".join(missing[:12]) + (" …" if len(missing) > 12 else "")
-        text = f"{path} ({catalogue.form}) has no column {some}"
-        raise Wrong("no_column", text, "give the description that belongs to these files")
-    if begin.startswith(b"SIMPLE"):
-        return "fits"
+    _check_columns(open_catalogue(path), table)
     if not begin.startswith(b"PAR1"):
         return "catalogue"
     with pq.ParquetFile(path) as file:
         own = set(file.schema_arrow.names)
     return "parquet" if all(column.source in own for column in table.columns) else "catalogue"
+
+
+def _hdu(path: Path, table: Table, asked: int | None) -> int | None:
+    """The HDU of a FITS file that has the table's columns; None where it is the first table."""
+    from consumers.release.reading.fits_file import FitsCatalogue, tables_of
+
+    every = tables_of(path)
+    if asked is not None:
+        _check_columns(FitsCatalogue(path, asked), table)
+        return None if every[:1] == [asked] else asked
+    first = FitsCatalogue(path)
+    having = [] if _missing(first, table) else every[:1]
+    for number in every[1:]:
+        with suppress(Wrong):
+            having += [] if _missing(FitsCatalogue(path, number), table) else [number]
+    if len(having) > 1:
+        text = f"{path} has the columns of table {table.name} in HDUs {', '.join(map(str, having))}"
+        raise Wrong("bad_catalogue", text, "say which one with --hdu")
+    if not having:
+        _check_columns(first, table)
+    return None if having == every[:1] else having[0]
+
+
+def _missing(catalogue: Catalogue, table: Table) -> list[str]:
+    have = set(catalogue.schema.names)
+    return [column.source for column in table.columns if column.source not in have]
+
+
+def _check_columns(catalogue: Catalogue, table: Table) -> None:
+    missing = _missing(catalogue, table)
+    if missing:
+        some = ", ".join(missing[:12]) + (" …" if len(missing) > 12 else "")
+        text = f"{catalogue.path} ({catalogue.form}) has no column {some}"
+        raise Wrong("no_column", text, "give the description that belongs to these files")
 
 
 def _first_line(path: Path) -> bytes:

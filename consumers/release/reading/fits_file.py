@@ -106,6 +106,11 @@ class FitsCatalogue:
         return raw.reshape(count, self._width)
 
 
+def tables_of(path: Path) -> list[int]:
+    """Numbers of the HDUs that have tables, without afw's archives."""
+    return [hdu.number for hdu in _hdus(path) if hdu.is_table and not hdu.is_archive]
+
+
 def _values(found: Sequence[FitsColumn]) -> tuple[list[Value], list[LeftOut]]:
     """All values of a plain table, and what a database cannot have of it."""
     values = [

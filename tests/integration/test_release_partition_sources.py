@@ -1,0 +1,56 @@
+"""Which rows of which files a partition takes: the table's HDU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from doubles.load_data import fields_of
+from doubles.release_cases import LAYOUT, Quiet
+from doubles.release_tables import REFERENCE
+
+from consumers.release.manifest import read
+from consumers.release.partition.cluster import open_workers
+from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.partition.job import prepare
+from consumers.release.partition.run import partition
+from stream.errors import Wrong
+
+
+def hdu(first: int, *names: str) -> fits.BinTableHDU:
+    """A table of three rows at (first, 1) deg and on, with ids from `first`."""
+    values = {"refId": first + np.arange(3), "ra": first + np.arange(3.0), "dec": np.ones(3)}
+    return fits.BinTableHDU.from_columns(
+        [fits.Column(name, "K" if name == "refId" else "D", array=values[name]) for name in names]
+    )
+
+
+def cut(path: Path, release: Path, number: int | None = None) -> list[int]:
+    """The ids of a partition of a FITS file's HDU."""
+    job = prepare(REFERENCE, LAYOUT, release / "Reference", [str(path)], CsvDialect(), number)
+    with open_workers(count=1) as workers:
+        manifest = partition(job, b"description", workers, Quiet()).manifest
+    main = [file for file in manifest.files if not file.overlap]
+    return sorted(int(row[0] or b"") for file in main for row in fields_of((job.folder / file.path).read_bytes(), ","))
+
+
+def test_the_hdu_that_has_the_tables_columns_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "t.fits"
+    fits.HDUList([fits.PrimaryHDU(), hdu(10, "refId", "dec"), hdu(20, "refId", "ra", "dec")]).writeto(path)
+    assert cut(path, tmp_path / "dr1") == [20, 21, 22]
+    assert read(tmp_path / "dr1/Reference").rows == 3
+
+
+def test_of_two_hdus_with_the_tables_columns_one_is_to_be_named(tmp_path: Path) -> None:
+    path, names = tmp_path / "t.fits", ("refId", "ra", "dec")
+    fits.HDUList([fits.PrimaryHDU(), hdu(10, *names), hdu(20, *names)]).writeto(path)
+    with pytest.raises(Wrong, match="in HDUs 1, 2"):
+        cut(path, tmp_path / "dr1")
+    assert cut(path, tmp_path / "dr1", 2) == [20, 21, 22]
+    with pytest.raises(Wrong, match="list of files"):
+        cut(path, tmp_path / "dr1", 1)
+    assert cut(path, tmp_path / "dr2", 1) == [10, 11, 12]
+    with pytest.raises(Wrong, match="HDU 3 is not a binary table"):
+        cut(path, tmp_path / "dr3", 3)
