@@ -8,6 +8,7 @@ empty Qserv.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from stream.sky import Layout
 
 FORMAT = 1
 NAME, DESCRIPTION, REJECTS = "manifest.jsonl", "description.yaml", "rejects.csv"
+MADE_FROM = "partition.json"
+"""What a table was partitioned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,20 @@ def must_have(folder: Path) -> None:
     if not (folder / NAME).exists():
         text = f"{folder} has no manifest: its partitioning did not end"
         raise Wrong("no_manifest", text, "run release partition again")
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 (hex) of a table's manifest."""
+    return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
+
+
+def placed_by(folder: Path) -> Sequence[str]:
+    """Digests of the manifests of those directors by whose ids a table was placed; none where that is not known."""
+    try:
+        told: Sequence[str] = json.loads((folder / MADE_FROM).read_bytes())["directors"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return told
 
 
 def tables(folder: Path) -> Iterator[Path]:

@@ -1,22 +1,32 @@
-"""Which rows of which files a partition takes: the table's HDU."""
+"""Which files and rows of them a partition takes, and beside which others it may lie."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from astropy.io import fits
+from click.testing import CliRunner, Result
 from doubles.load_data import fields_of
 from doubles.release_cases import LAYOUT, Quiet
-from doubles.release_tables import REFERENCE
+from doubles.release_tables import OBJECT, REFERENCE, SOURCE, objects, sources, write
 
+from consumers.release.command import release
+from consumers.release.description import felis_file
 from consumers.release.manifest import read
 from consumers.release.partition.cluster import open_workers
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.job import prepare
 from consumers.release.partition.run import partition
+from consumers.release.table import Database
 from stream.errors import Wrong
+
+
+def verb(*arguments: object) -> Result:
+    """Run a verb of ``release``."""
+    return CliRunner().invoke(release, [str(each) for each in arguments])
 
 
 def hdu(first: int, *names: str) -> fits.BinTableHDU:
@@ -27,9 +37,9 @@ def hdu(first: int, *names: str) -> fits.BinTableHDU:
     )
 
 
-def cut(path: Path, release: Path, number: int | None = None) -> list[int]:
+def cut(path: Path, folder: Path, number: int | None = None) -> list[int]:
     """The ids of a partition of a FITS file's HDU."""
-    job = prepare(REFERENCE, LAYOUT, release / "Reference", [str(path)], CsvDialect(), number)
+    job = prepare(REFERENCE, LAYOUT, folder / "Reference", [str(path)], CsvDialect(), number)
     with open_workers(count=1) as workers:
         manifest = partition(job, b"description", workers, Quiet()).manifest
     main = [file for file in manifest.files if not file.overlap]
@@ -54,3 +64,26 @@ def test_of_two_hdus_with_the_tables_columns_one_is_to_be_named(tmp_path: Path) 
     assert cut(path, tmp_path / "dr2", 1) == [10, 11, 12]
     with pytest.raises(Wrong, match="HDU 3 is not a binary table"):
         cut(path, tmp_path / "dr3", 3)
+
+
+def test_a_child_by_id_is_not_loaded_beside_another_partition_of_its_director(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    described = tmp_path / "release.yaml"
+    felis_file.write(Database("dr1", (OBJECT, SOURCE)), described)
+    made = objects(rng, 30)
+    moved = made.set_column(1, "ra", pa.array(made["ra"].to_numpy() + 40.0))
+    child = write(sources(rng, made["objectId"].to_numpy(), 50), tmp_path / "s.parquet")
+    director, folder = tmp_path / "o.parquet", tmp_path / "dr1"
+    for table, name, path in ((made, "Object", director), (None, "Source", child), (made, "Object", director)):
+        if table is not None:
+            write(table, path)
+        assert verb("partition", described, name, path, "--to", folder, "--anew").exit_code == 0
+        if (folder / "Source").exists():
+            assert verb("load", folder, "--dry-run").exit_code == 0
+    assert verb("partition", described, "Object", write(moved, director), "--to", folder, "--anew").exit_code == 0
+    refused = verb("load", folder, "--dry-run").exception
+    assert isinstance(refused, Wrong) and refused.code == "release_stale"
+    assert "Source was placed by another partition of Object" in refused.message
+    assert verb("partition", described, "Source", child, "--to", folder, "--anew").exit_code == 0
+    assert verb("load", folder, "--dry-run").exit_code == 0

@@ -41,9 +41,11 @@ def load(
     """
     from consumers.release.load.opening import cutting
     from consumers.release.load.plan import plan
-    from consumers.release.load.release import read
+    from consumers.release.load.release import check_places, read
 
-    planned = plan(read(folder), cutting(settings))
+    release = read(folder)
+    check_places(release)
+    planned = plan(release, cutting(settings))
     if dry_run:
         show_plan(planned, as_json=as_json)
         return

@@ -109,6 +109,25 @@ def read(folder: Path) -> Release:
     return Release(folder, described, _layout(ordered, folder), ordered)
 
 
+def check_places(release: Release) -> None:
+    """See that rows which follow a director by id lie where its rows are now.
+
+    Raises
+    ------
+    Wrong
+        ``release_stale``: a director was partitioned again after a table that follows it.
+    """
+    for each in release.tables.values():
+        told = manifests.placed_by(release.folder / each.folder)
+        for follows, digest in zip(each.table.follows, told):
+            if manifests.digest(release.folder / release.tables[follows.director].folder) != digest:
+                raise Wrong(
+                    "release_stale",
+                    f"table {each.table.name} was placed by another partition of {follows.director} than is there now",
+                    f"partition {each.table.name} again, with --anew",
+                )
+
+
 def _finished(folder: Path) -> None:
     for place in sorted(folder.glob(f"*/{manifests.DESCRIPTION}")):
         manifests.must_have(place.parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from consumers.release.table import Role, Table, fingerprint
 from stream.errors import Wrong
 from stream.sky import Layout
 
-NAME = "partition.json"
+NAME = manifests.MADE_FROM
 """In a table's folder: what it was made from, kept for later runs."""
 WORK = "work"
 FORMAT = 1
@@ -113,12 +112,8 @@ class Job:
             "csv": asdict(self.csv),
             "sources": sources,
             "pieces": ["even", source.PIECE_BYTES, source.PIECE_ROWS, self.rows],
-            "directors": [_digest(folder / manifests.NAME) for folder in self.directors()] if self.by_key else [],
+            "directors": [manifests.digest(folder) for folder in self.directors()] if self.by_key else [],
         }
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def prepare(

@@ -7,6 +7,7 @@ import asyncio
 from consumers.release.load.gate import NotLoaded
 from consumers.release.load.loader import Loader, refused
 from consumers.release.load.plan import Plan
+from consumers.release.load.release import check_places
 from consumers.release.load.world import World
 from consumers.release.publish.publishing import Wishes, publish
 from stream.errors import Wrong
@@ -22,10 +23,12 @@ async def rebuild(world: World, plan: Plan, wishes: Wishes) -> None:
     Raises
     ------
     Wrong
-        ``release_not_empty``: Qserv has the database.
+        ``release_not_empty``: Qserv has the database. ``release_stale``: a table was placed by another partition of
+        its director than is there (`check_places`).
     NotLoaded
         ``release_file_changed``: files are not the manifest's; nothing was done.
     """
+    check_places(world.release)
     await world.asked(world.controller.version)
     if (await world.ledger.steps()).get(STEP) != "begun":
         if world.database in await world.asked(world.controller.databases):
