@@ -87,3 +87,12 @@ def test_a_child_by_id_is_not_loaded_beside_another_partition_of_its_director(
     assert "Source was placed by another partition of Object" in refused.message
     assert verb("partition", described, "Source", child, "--to", folder, "--anew").exit_code == 0
     assert verb("load", folder, "--dry-run").exit_code == 0
+
+
+def test_a_file_is_not_taken_twice_under_whatever_names(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = write(sources(rng, np.arange(5), 5), tmp_path / "s.parquet")
+    (tmp_path / "link.parquet").symlink_to(path)
+    for other in (path, tmp_path / "link.parquet", path.parent / ".." / path.parent.name / path.name):
+        with pytest.raises(Wrong, match="are one file") as refused:
+            prepare(SOURCE, LAYOUT, tmp_path / "dr1/Source", [str(path), str(other)], CsvDialect())
+        assert refused.value.code == "named_twice"

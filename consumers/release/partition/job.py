@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,13 +126,26 @@ def prepare(
     ------
     Wrong
         ``no_file``, ``bad_catalogue``, ``no_column``: a file cannot be read, is no catalogue, or lacks a column.
+        ``named_twice``: two names are of one file.
     """
     sources = tuple(Source.of(name, table, hdu) for name in names)
+    _check_each_once(sources)
     header = header_of(sources, csv) if csv.header else ()
     job = Job(table, layout, folder.absolute(), sources, csv, header, rows_of(table))
     if any(each.form == "csv" for each in sources):
         job.fields()
     return job
+
+
+def _check_each_once(sources: Sequence[Source]) -> None:
+    """Only a director's key would tell that rows are there twice."""
+    named: dict[str, str] = {}
+    for each in sources:
+        path = os.path.realpath(each.path)
+        if path in named:
+            text = f"{named[path]} and {each.name} are one file, whose rows would be there twice"
+            raise Wrong("named_twice", text, "name each file once")
+        named[path] = each.name
 
 
 def layout_of(table: Table, release: Path, told: tuple[int | None, int | None, float | None]) -> Layout:
