@@ -125,6 +125,22 @@ def test_text_of_several_words_and_bits_become_a_column_each(tmp_path: Path) -> 
     np.testing.assert_array_equal(np.column_stack([table[f"b_{each}"].to_numpy() for each in range(11)]), bits)
 
 
+def test_an_array_of_texts_that_tdim_tells_becomes_a_column_each(tmp_path: Path) -> None:
+    words = np.array([["ab", "", "cdef"], ["g", "hi", ""], *[["x", "y", "z"]] * (ROWS - 2)])
+    path = write(tmp_path / "t.fits", fits.Column("w", "12A", dim="(4,3)", array=words))
+    table = read(path)
+    assert table.column_names == ["w_0", "w_1", "w_2"]
+    assert [list(row.values()) for row in table.to_pylist()] == words.tolist()
+    path = write(tmp_path / "one.fits", fits.Column("w", "4A", dim="(4)", array=words[:, 0]))
+    assert read(path).to_pydict() == {"w": words[:, 0].tolist()}
+
+
+def test_a_text_is_read_as_what_it_is_whatever_stands_beside_it(tmp_path: Path) -> None:
+    words = ["é".encode(), "é".encode("latin-1"), b"e"]
+    path = write(tmp_path / "t.fits", fits.Column("x", "2A", array=np.array(words)))
+    assert read(path)["x"].to_pylist() == ["é", "é", "e"]
+
+
 def test_what_a_database_cannot_have_is_left_out_and_said(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.fits",

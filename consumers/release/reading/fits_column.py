@@ -16,6 +16,7 @@ from consumers.release.reading.catalogue import field
 Header = Any
 """`astropy.io.fits.Header`, which has no types."""
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])(.*)")
+_DIMENSION = re.compile(r"\s*\(\s*(\d+)\s*,")
 _CODES = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">c8", "M": ">c16"}
 _BITS = {"L": 8, "A": 8, "P": 64, "Q": 128} | {code: 8 * np.dtype(kind).itemsize for code, kind in _CODES.items()}
 _SHIFTED = {("B", -(1 << 7)): "i1", ("I", 1 << 15): "u2", ("J", 1 << 31): "u4", ("K", 1 << 63): "u8"}
@@ -31,7 +32,7 @@ class FitsColumn:
     name, unit, doc, role
         TTYPE, TUNIT, TDOC and TCCLS (the last two are afw's).
     code, repeat, rest
-        What TFORM says: the type's letter, elements, and what follows.
+        What TFORM says: the type's letter, elements, and what follows; of text in an array (TDIM) the width of one.
     offset, width
         Bytes in the row.
     null, scale, zero
@@ -177,7 +178,7 @@ def columns(header: Header) -> list[FitsColumn]:
                 role=str(told("TCCLS", "")).strip(),
                 code=code,
                 repeat=repeat,
-                rest=form[3].strip(),
+                rest=form[3].strip() or (_text_of(str(told("TDIM", ""))) if code == "A" else ""),
                 offset=offset,
                 width=width,
                 null=told("TNULL", None) if code in "BIJK" else None,
@@ -189,6 +190,12 @@ def columns(header: Header) -> list[FitsColumn]:
     if offset != header["NAXIS1"]:
         raise ValueError(f"its fields have {offset} bytes, its rows {header['NAXIS1']}")
     return found
+
+
+def _text_of(dimensions: str) -> str:
+    """The width of one text where TDIM says that a field has several, ``(12,5)``; else nothing."""
+    several = _DIMENSION.match(dimensions)
+    return several[1] if several else ""
 
 
 def _texts(cells: NDArray[Any]) -> pa.Array:
