@@ -73,6 +73,14 @@ def test_scaled_numbers_come_as_astropy_scales_them(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read(path)["x"].to_numpy(), hdus[1].data["x"])
 
 
+def test_real_numbers_that_are_scaled_keep_the_digits_of_a_double(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.fits", fits.Column("x", "E", array=np.array([1 / 3, 7, np.nan, 1e-30, 1e30, 0, -1])))
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].header.update(TSCAL1=0.1, TZERO1=1e-9)
+    with fits.open(path) as hdus:
+        np.testing.assert_array_equal(read(path)["x"].to_numpy(), hdus[1].data["x"])
+
+
 @pytest.mark.parametrize(("form", "zero"), [("B", 0), ("I", 0), ("J", 0), ("K", 0), ("J", 2**31)])
 def test_what_tnull_masks_is_null(form: str, zero: int, tmp_path: Path) -> None:
     values = np.arange(ROWS)

@@ -19,7 +19,7 @@ _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])(.*)")
 _DIMENSION = re.compile(r"\s*\(\s*(\d+)\s*,")
 _CODES = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">c8", "M": ">c16"}
 _BITS = {"L": 8, "A": 8, "P": 64, "Q": 128} | {code: 8 * np.dtype(kind).itemsize for code, kind in _CODES.items()}
-_SHIFTED = {("B", -(1 << 7)): "i1", ("I", 1 << 15): "u2", ("J", 1 << 31): "u4", ("K", 1 << 63): "u8"}
+_SHIFTED = {("B", -128.0): "i1", ("I", 2.0**15): "u2", ("J", 2.0**31): "u4", ("K", 2.0**63): "u8"}
 """TZERO by which FITS says that integers have another sign than its own."""
 
 
@@ -125,7 +125,7 @@ class FitsColumn:
             sign = 1 << (8 * kind.itemsize - 1) if kind.kind == "u" else -128
             return pa.array(cells.view(kind) ^ kind.type(sign), mask=mask)
         if self._scaled:
-            return pa.array(cells * self.scale + self.zero, mask=mask)
+            return pa.array(cells.astype(np.float64) * self.scale + self.zero, mask=mask)
         return pa.array(np.ascontiguousarray(cells), mask=mask)
 
     @property
@@ -137,7 +137,7 @@ class FitsColumn:
         return self.null is not None or self.code in "LED" or (self._scaled and self._shifted() is None)
 
     def _shifted(self) -> np.dtype[Any] | None:
-        kind = _SHIFTED.get((self.code, int(self.zero))) if self.scale == 1 else None
+        kind = _SHIFTED.get((self.code, self.zero)) if self.scale == 1 else None
         return np.dtype(kind) if kind else None
 
     def _type(self) -> pa.DataType:
@@ -206,5 +206,13 @@ def _texts(cells: NDArray[Any]) -> pa.Array:
     try:
         texts = pa.array(words, pa.binary()).cast(pa.string())
     except pa.ArrowInvalid:
-        texts = pa.array([word.decode("latin-1") for word in words], pa.string())
+        texts = pa.array([_decoded(word) for word in words], pa.string())
     return pc.utf8_rtrim(texts, characters=" ")
+
+
+def _decoded(word: bytes) -> str:
+    """A text that may be in Latin-1, whatever those around it are in."""
+    try:
+        return word.decode()
+    except UnicodeDecodeError:
+        return word.decode("latin-1")
