@@ -39,6 +39,7 @@ def column(tmp_path: Path, *values: str) -> str:
         (["2026-03-05T01:02:03"], "string"),
         (["true", "false"], "string"),
         (["007", "012"], "string"),
+        (["0x1F", "-0Xab"], "string"),
         (["00.5", "1"], "double"),
         (["1", "g"], "string"),
         ([r"\N", ""], "null"),

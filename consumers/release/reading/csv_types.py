@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_LEADING_ZERO = r"^[+-]?0\d+$"
-"""A name and no number: it would lose its zeros."""
+_NAME = r"^[+-]?0(\d+$|[xX])"
+"""A name and no number: it would lose its zeros, or is in a notation that MySQL does not read."""
 _MOMENT = r"^\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?)?$"
 
 
@@ -50,7 +50,7 @@ def _are(values: pa.Array, kind: pa.DataType) -> bool:
         return True
     if pa.types.is_timestamp(kind):
         return bool(pc.all(pc.match_substring_regex(values, _MOMENT)).as_py())
-    if pc.any(pc.match_substring_regex(values, _LEADING_ZERO)).as_py():
+    if pc.any(pc.match_substring_regex(values, _NAME)).as_py():
         return False
     try:
         pc.cast(values, kind)
