@@ -17,6 +17,7 @@ from consumers.release.partition import csv_lines
 from consumers.release.partition.columns import as_arrow, as_texts, mask_of, nulls_of, values_of
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.csv_lines import Records
+from consumers.release.partition.csv_opening import LONGEST, open_csv
 from consumers.release.partition.placing import Codes
 from consumers.release.partition.reasons import BAD_KEY, FIELDS, MISSING, NOT_A_NUMBER
 from consumers.release.partition.source import Piece, Source
@@ -109,7 +110,7 @@ class CsvFields:
     order
         ``int64[columns]``: the field of each column.
     numbers
-        ``bool[columns]``: whether it holds numbers.
+        ``bool[columns]``: whether it holds numbers or times, of which an empty field is NULL.
     fields
         How many fields a record has.
     wanted
@@ -221,17 +222,24 @@ def _key(text: str) -> int:
 def csv_batches(
     path: Path, piece: Piece, fields: CsvFields, dialect: CsvDialect, most: int, size: int = TEXT_BYTES
 ) -> Iterator[CsvBatch]:
-    """The records of a piece of a CSV file."""
-    with path.open("rb") as file:
+    """The records of a piece of a CSV file.
+
+    Raises
+    ------
+    Wrong
+        ``bad_catalogue``: the file became shorter, or a record does not end.
+    """
+    with open_csv(path) as file:
         file.seek(piece.first)
-        at, rest = piece.first, np.zeros(0, np.uint8)
-        while at < piece.last or len(rest):
-            read = np.fromfile(file, np.uint8, min(size, piece.last - at)) if at < piece.last else rest[:0]
-            if at < piece.last and not len(read):
+        at, rest, last = piece.first, np.zeros(0, np.uint8), piece.first == piece.last
+        while not last:
+            read = np.empty(size if piece.last < 0 else min(size, piece.last - at), np.uint8)
+            read = read[: file.readinto(read.data)]
+            if not len(read) and piece.last >= 0:
                 raise Wrong("bad_catalogue", f"{path} became shorter while it was read", "partition it anew")
             at += len(read)
             data = np.concatenate((rest, read)) if len(rest) else read
-            last = at >= piece.last
+            last = at == piece.last or not len(read)
             while True:
                 found = csv_lines.find_records(data, dialect, fields.fields, fields.wanted, last=last, most=most)
                 if len(found.starts):
@@ -240,8 +248,9 @@ def csv_batches(
                 if len(found.starts) < most:
                     break
             rest = data
-            if last and len(rest) and not found.used:
-                break
+            if len(rest) > LONGEST or (last and len(rest)):
+                text = f"{path}: the record at byte {at - len(rest)} does not end"
+                raise Wrong("bad_catalogue", text, "close its quote, or say how the file is written: --csv-quote none")
 
 
 def arrow_batches(source: Source, piece: Piece, table: Table, delimiter: str, rows: int) -> Iterator[ArrowBatch]:

@@ -36,7 +36,7 @@ Bytes = NDArray[np.uint8]
 
 @compiled
 def field_end(data: int, p: int, end: int, delimiter: int, quote: int, escape: int) -> int:
-    """Where the field at p ends: at its delimiter, its newline, or `end`."""
+    """Where the field at p ends: at its delimiter, its newline, or `end`; behind that where a quote is left open."""
     quoted = quote >= 0 and p < end and byte_at(data, p) == quote
     if quoted:
         p += 1
@@ -54,7 +54,7 @@ def field_end(data: int, p: int, end: int, delimiter: int, quote: int, escape: i
         elif character in (delimiter, NEWLINE):
             return p
         p += 1
-    return end
+    return end + 1 if quoted else end
 
 
 @compiled
@@ -168,7 +168,7 @@ def _records(stamp: int) -> Any:
                 if stop >= end or byte_at(data, stop) == NEWLINE:
                     break
                 q = stop + 1
-            if stop >= end and not last:
+            if stop > end or (stop == end and not last):
                 break
             stop = min(stop, end)
             after = stop + 1

@@ -88,7 +88,8 @@ class Job:
         names = {column.name: i for i, column in enumerate(columns)}
         placed = dict.fromkeys((*self.placed_by, *([self.table.key] if self.keeps_index else [])))
         wanted = np.array([order[names[name]] for name in placed], np.int64)
-        texts = ("char", "string", "text", "unicode", "binary", "timestamp")
+        texts = ("char", "string", "text", "unicode", "binary")
+        # A time is no text either: an empty one is missing.
         numbers = np.array([column.datatype not in texts for column in columns], bool)
         return CsvFields(names, order, numbers, len(have), wanted, tuple(placed))
 
@@ -130,7 +131,7 @@ def prepare(
     """
     sources = tuple(Source.of(name, table, hdu) for name in names)
     _check_each_once(sources)
-    header = header_of(sources, csv) if csv.header else ()
+    header = header_of(sources, csv, table)
     job = Job(table, layout, folder.absolute(), sources, csv, header, rows_of(table))
     if any(each.form == "csv" for each in sources):
         job.fields()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv as reader
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from consumers.release.partition import csv_borders
 from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.partition.csv_opening import compressed, first_line, is_compressed, names_in
+from consumers.release.reading import open_catalogue
 from consumers.release.reading.catalogue import Catalogue
 from consumers.release.table import Table
 from stream.errors import Wrong
@@ -38,7 +39,7 @@ class Piece:
     group
         The row group of a Parquet file; -1 of others.
     first, last
-        Rows of the row group or of a FITS file, or bytes of a CSV file; 0 and -1 for a whole file.
+        Rows of the row group or of a FITS file, or bytes of a CSV file; up to its end where the last is -1.
     """
 
     number: int
@@ -96,8 +97,10 @@ class Source:
         form, taken = "csv", None
         if look.startswith(b"SIMPLE"):
             form, taken = "fits", _hdu(path, table, hdu)
-        elif look.startswith((b"PAR1", b"\x1f\x8b")):
-            form = _form(path, table, look)
+        elif look.startswith(b"PAR1"):
+            form = _form(path, table)
+        elif is_compressed(look):
+            open_catalogue(path)  # refuses what is no CSV by its name
         return cls(name, str(path), form, stat.st_size, stat.st_mtime_ns, xxhash.xxh3_64_hexdigest(look), taken)
 
 
@@ -110,32 +113,37 @@ def pieces(sources: Sequence[Source], csv: CsvDialect, rows: int) -> list[Piece]
     return found
 
 
-def header_of(sources: Sequence[Source], csv: CsvDialect) -> tuple[str, ...]:
-    """The names in the first lines of CSV files.
+def header_of(sources: Sequence[Source], csv: CsvDialect, table: Table) -> tuple[str, ...]:
+    """The names in the first lines of CSV files; none where they have no such line.
 
     Raises
     ------
     Wrong
-        Code ``bad_catalogue``: two files have other names.
+        Code ``bad_catalogue``: two files have other names, or a first line has names and should be a row.
     """
     header: tuple[str, ...] = ()
     for source in sources:
-        if source.form == "csv":
-            line = _first_line(Path(source.path)).decode(errors="replace").rstrip("\r\n")
-            told = line.split(csv.delimiter)
-            if csv.quote:
-                told = next(reader.reader([line], delimiter=csv.delimiter, quotechar=csv.quote), [])
-            if header and tuple(told) != header:
+        if source.form != "csv":
+            continue
+        told = names_in(Path(source.path), csv)
+        if csv.header:
+            if header and told != header:
                 text = f"{source.name} has another header than the files before it"
                 raise Wrong("bad_catalogue", text, "partition files of one form together")
-            header = tuple(told)
+            header = told
+        elif {column.source for column in table.columns} <= set(told):
+            text = f"the first line of {source.name} has the names of its columns, and is taken for a row"
+            raise Wrong("bad_catalogue", text, "say --csv-header")
     return header
 
 
 def _ranges(source: Source, csv: CsvDialect, rows: int) -> list[tuple[int, int, int]]:
     path = Path(source.path)
     if source.form == "csv":
-        begin = len(_first_line(path)) if csv.header else 0
+        mark, line = first_line(path)
+        begin = mark + len(line) * csv.header
+        if compressed(path):
+            return [(-1, begin, -1)]
         size = source.bytes - begin
 
         def read(offset: int, count: int) -> NDArray[np.uint8]:
@@ -163,13 +171,9 @@ def _even(count: int, rows: int) -> list[tuple[int, int]]:
     return list(pairwise(min(count, i * batches // pieces * batch) for i in range(pieces + 1))) if count else []
 
 
-def _form(path: Path, table: Table, begin: bytes) -> str:
-    """How a file that is neither CSV nor FITS is read: a Parquet file by row groups, where all columns are its own."""
-    from consumers.release.reading import open_catalogue
-
+def _form(path: Path, table: Table) -> str:
+    """How a Parquet file is read: by row groups, where all columns are its own."""
     _check_columns(open_catalogue(path), table)
-    if not begin.startswith(b"PAR1"):
-        return "catalogue"
     with pq.ParquetFile(path) as file:
         own = set(file.schema_arrow.names)
     return "parquet" if all(column.source in own for column in table.columns) else "catalogue"
@@ -207,8 +211,3 @@ def _check_columns(catalogue: Catalogue, table: Table) -> None:
         some = ", ".join(missing[:12]) + (" …" if len(missing) > 12 else "")
         text = f"{catalogue.path} ({catalogue.form}) has no column {some}"
         raise Wrong("no_column", text, "give the description that belongs to these files")
-
-
-def _first_line(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.readline()
