@@ -15,6 +15,8 @@ from consumers.release import manifest as manifests
 from consumers.release.double import QservDouble
 from consumers.release.load.gate import NotLoaded
 from consumers.release.load.records import State
+from consumers.release.service import LostAnswer
+from consumers.release.service.transport import Answer, HttpTransport, Request
 from stream.errors import SkyburstError, Wrong
 from stream.local import LocalMariadb
 
@@ -68,6 +70,24 @@ async def test_answers_lost_at_every_step_lose_and_double_nothing(qserv: QservDo
     assert release_world.counted(qserv) == release_world.wanted(release_folder)
     assert set(attempts(qserv)) <= {"FINISHED", "ABORTED"}
     assert all(each.left < 2 for each in qserv.troubles._losses), "a step lost no answer"
+
+
+async def test_requests_that_were_never_heard_are_said_again(
+    qserv: QservDouble, release_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, send = dict.fromkeys(STEPS, 2), HttpTransport.send
+
+    async def sometimes(self: HttpTransport, request: Request) -> Answer:
+        for step in left:
+            if left[step] and step[0] == request.method and f"/{request.path}".startswith(step[1]):
+                left[step] -= 1
+                raise LostAnswer(f"{request.method} {request.path}", "Server disconnected")
+        return await send(self, request)
+
+    monkeypatch.setattr(HttpTransport, "send", sometimes)
+    assert (await load(qserv, release_folder)).complete
+    assert release_world.counted(qserv) == release_world.wanted(release_folder)
+    assert not any(left[step] for step in STEPS[:2])
 
 
 async def test_a_lost_answer_to_bytes_that_were_sent_aborts_and_starts_anew(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from consumers.release.load.release import Release
 from consumers.release.load.world import World
-from consumers.release.service import DatabaseState, LostAnswer, Refused, TableState
+from consumers.release.service import DatabaseState, Refused, TableState
 from consumers.release.table import CHUNK, FLAGS, RESERVED, SUB_CHUNK, Role, Table
 from stream.errors import Wrong
 
@@ -169,22 +169,19 @@ async def _database(world: World) -> None:
         text = f"database {name} is not there, and a release of regular tables alone does not say how it is cut"
         raise Wrong("release_no_layout", text, "partition a director into the same folder")
     cut = (layout.stripes, layout.sub_stripes, layout.overlap)
-    try:
-        await world.told(lambda: world.controller.register_database(name, *cut))
-    except LostAnswer as lost:
-        world.progress.says(f"looking whether {name} is there: {lost.message}")
-    except Refused as refused:
-        if "already exists" not in refused.words:
-            raise
+    await _once(world, lambda: world.controller.register_database(name, *cut))
 
 
 async def _table(world: World, name: str) -> None:
     release = world.release
     body = request(release.database.name, release.tables[name].table, release.layout.overlap if release.layout else 0.0)
+    await _once(world, lambda: world.controller.register_table(body))
+
+
+async def _once(world: World, registering: Callable[[], Awaitable[object]]) -> None:
+    """Register something, again where the answer was lost: the service refuses what is there."""
     try:
-        await world.told(lambda: world.controller.register_table(body))
-    except LostAnswer as lost:
-        world.progress.says(f"looking whether {name} is there: {lost.message}")
+        await world.asked(registering)
     except Refused as refused:
         if "already exists" not in refused.words:
             raise
