@@ -342,6 +342,13 @@ async def test_what_is_no_ingest_service_is_said_so(recorded: dict[str, dict[str
     assert error.value.code == "qserv_answer"
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+async def test_what_a_gateway_says_of_a_service_that_is_busy_or_away_is_no_answer(status: int) -> None:
+    controller, _ = Answering("<html>later</html>", status).parties()
+    with pytest.raises(LostAnswer, match=f"HTTP {status}"):
+        await controller.databases()
+
+
 @pytest.mark.parametrize("character", ["|", ";", " "])
 def test_a_delimiter_that_the_service_refuses_is_refused_here(character: str) -> None:
     with pytest.raises(Wrong) as error:

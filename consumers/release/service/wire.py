@@ -18,6 +18,8 @@ from stream.errors import Fatal, Wrong
 
 LEAST, NEWEST = 54, 55
 """Versions of the API that this client speaks: chunks in bulk need 54, and it was written against 55."""
+_LATER = (408, 429)
+"""What a gateway answers besides where a request is to be said another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ class Wire:
             told = json.loads(answer.content)
             good = bool(told["success"])
         except (ValueError, KeyError, TypeError):
-            if answer.status >= 500:
+            if answer.status >= 500 or answer.status in _LATER:
                 raise LostAnswer(what, f"HTTP {answer.status}") from None
             text = f"what answers to {what} is no ingest service of Qserv (HTTP {answer.status})"
             raise Fatal("qserv_answer", text, "check SKYBURST_QSERV") from None
