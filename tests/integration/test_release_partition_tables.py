@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from astropy.io import fits
 from doubles.load_data import fields_of
-from doubles.release_cases import a_job, cut_up, lines_of
+from doubles.release_cases import a_job, column, cut_up, lines_of
 from doubles.release_tables import FILTER, MATCH, OBJECT, REFERENCE, SOURCE, objects, sources, write
 
+from consumers.release.description.arrow_types import LONGEST_VARCHAR
 from consumers.release.manifest import Manifest, read
-from consumers.release.partition import source
+from consumers.release.partition import batches, source
 from consumers.release.partition.cluster import Workers, open_workers
 from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.table import Role, Table
@@ -305,3 +306,9 @@ def test_an_empty_catalogue_is_a_table_without_files(tmp_path: Path, workers: Wo
     manifest: Manifest = cut_up(OBJECT, [tmp_path / "none.csv", file], tmp_path, workers, layout=LAYOUT).manifest
     assert (manifest.rows, manifest.files) == (0, ())
     assert lines_of(tmp_path / "Object/rejects.csv") == Counter([b"reason,file,row,fields"])
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_a_batch_of_texts_that_no_varchar_holds_has_few_rows(kind: str) -> None:
+    few = batches.rows_of(Table("T", Role.REGULAR, (column("id", "long"), column("text", kind))))
+    assert few * LONGEST_VARCHAR <= batches.TEXT_BYTES and batches.rows_of(FILTER) > 10 * few

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from consumers.release.description.arrow_types import LONGEST_VARCHAR
 from consumers.release.partition import csv_lines
 from consumers.release.partition.columns import as_arrow, as_texts, mask_of, nulls_of, values_of
 from consumers.release.partition.csv_dialect import CsvDialect
@@ -28,7 +29,9 @@ from stream.sky import Floats
 
 TEXT_BYTES = 28 << 20
 """Bytes of lines a batch, about: the memory of a worker is some times this."""
-_WIDTHS = {"boolean": 2, "byte": 4, "short": 6, "int": 10, "long": 18, "float": 12, "double": 19}
+_WIDTHS = {"boolean": 2, "byte": 4, "short": 6, "int": 10, "long": 18, "float": 12, "double": 19} | dict.fromkeys(
+    ("text", "binary"), LONGEST_VARCHAR
+)
 
 
 class Batch(Protocol):
