@@ -96,3 +96,14 @@ def test_a_file_is_not_taken_twice_under_whatever_names(tmp_path: Path, rng: np.
         with pytest.raises(Wrong, match="are one file") as refused:
             prepare(SOURCE, LAYOUT, tmp_path / "dr1/Source", [str(path), str(other)], CsvDialect())
         assert refused.value.code == "named_twice"
+
+
+def test_a_directors_row_without_a_key_is_rejected_and_stands_for_no_other(tmp_path: Path) -> None:
+    made = pa.table({"refId": pa.array([0, None, None]), "ra": [1.0, 2.0, 3.0], "dec": [1.0, 1.0, 1.0]})
+    paths = [str(write(made, tmp_path / "r.parquet")), str(tmp_path / "r.csv")]
+    Path(paths[1]).write_text("7,1.0,1.0\n,2.0,1.0\nx,3.0,1.0\n")
+    job = prepare(REFERENCE, LAYOUT, tmp_path / "dr1/Reference", paths, CsvDialect())
+    with open_workers(count=1) as workers:
+        manifest = partition(job, b"description", workers, Quiet()).manifest
+    assert manifest.rejected == {"key_missing": 3, "key_not_an_integer": 1}
+    assert sum(file.rows for file in manifest.files if not file.overlap) == 2

@@ -93,6 +93,9 @@ class _Placer:
                 return placing.by_pair(found[0], found[1], self.job.layout.overlap, why), None
             return placing.by_key(found[0], why), None
         ra, dec = batch.numbers(table.ra, why), batch.numbers(table.dec, why)
+        if self.job.keeps_index:
+            _, asked = batch.keys(table.key, why)
+            why[(why == KEPT) & ~asked] = NO_KEY
         assert self.sky is not None
         return placing.by_position(self.sky, ra, dec, why), (ra, dec)
 
