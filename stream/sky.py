@@ -293,7 +293,8 @@ def polygon_ranges(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:
     from astropy.coordinates import Latitude, Longitude
     from mocpy import MOC
 
-    extent = max(float(np.ptp(latitudes)), 1e-6)
+    # Its length, and not its width: of a thin one there would be hundreds of thousands of cells.
+    extent = max(float(distance(longitudes[0], latitudes[0], longitudes, latitudes).max()), 1e-6)
     cover = MOC.from_polygon(
         Longitude(longitudes, u.deg), Latitude(latitudes, u.deg), max_depth=_search_order(extent / 4)
     )

@@ -85,6 +85,18 @@ def test_sky_a_polygons_ranges_hold_its_points_and_not_its_surroundings() -> Non
     assert not _inside(healpix29([1.0, 359.0, 0.0, 180.0], [0.0, 0.0, 1.0, 0.0]), ranges).any()
 
 
+@pytest.mark.parametrize(
+    ("ra", "dec"),
+    [([0, 60, 60, 0], [0, 0, 1e-3, 1e-3]), ([0, 1, 1, 0], [0, 0, 1e-5, 1e-5]), ([0, 120, 240], [80, 80, 80])],
+    ids=["long", "thin", "about the pole"],
+)
+def test_sky_a_polygon_has_no_more_ranges_the_thinner_it_is(ra: list[float], dec: list[float]) -> None:
+    ranges = polygon_ranges(ra, dec)
+    assert len(ranges) < 200
+    inside = healpix29([0.5, 0.01], [2e-6, 1e-6]) if dec[0] == 0 else healpix29([10.0, 200.0], [89.0, 90.0])
+    assert _inside(inside, ranges).all()
+
+
 @pytest.mark.parametrize("cone", [(0.0, 91.0, 1.0), (np.nan, 0.0, 1.0), (0.0, 0.0, -1.0), (0.0, 0.0, np.nan)])
 def test_sky_a_cone_that_cannot_be_is_refused(cone: tuple[float, float, float]) -> None:
     with pytest.raises(Wrong) as refused:
