@@ -100,6 +100,7 @@ def _alertdb(settings: Settings, ours: IngestSettings) -> Finding:
     """Begin a segment, sync it and remove it: what ingest does first."""
     from stream.alertdb import quarantine
     from stream.alertdb.header import SegmentHeader, SegmentKey
+    from stream.alertdb.index import empty_batch
     from stream.alertdb.names import random_number
     from stream.alertdb.store import open_store
     from stream.commit.identity import version
@@ -110,6 +111,7 @@ def _alertdb(settings: Settings, ours: IngestSettings) -> Finding:
     header = SegmentHeader(random_number(), key, None, None, quarantine.schema_text(), "", version(), "")
     segment = store.create(header)
     try:
+        segment.append((), empty_batch(), {})
         segment.sync()
     finally:
         segment.close()
@@ -118,6 +120,6 @@ def _alertdb(settings: Settings, ours: IngestSettings) -> Finding:
     free = store.free()
     if free is not None and free < ours.disk_reserve_bytes:
         text = f"{free} bytes are free, {ours.disk_reserve_bytes} are wanted"
-        return Finding("fails", text, "move or retire sealed segments, or lower disk_reserve_bytes")
+        return Finding("fails", text, "retire old nights, take a larger disk, or lower disk_reserve_bytes")
     room = "" if free is None else f"; {free / (1 << 30):.1f} GiB free"
     return Finding("ok", f"a file was written, synced and removed{room}")

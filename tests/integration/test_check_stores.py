@@ -71,3 +71,12 @@ async def test_check_ends_with_3_where_a_server_is_away_and_with_1_where_a_setti
     assert folder.code in (1, 3) and "alertdb" in folder.err
     full = await call(run, "check", SKYBURST_INGEST_DISK_RESERVE_BYTES=str(1 << 60))
     assert full.code == 1 and "disk_reserve_bytes" in full.err
+
+
+async def test_check_writes_what_a_store_takes_that_cannot_append(tmp_path: Path) -> None:
+    run = IngestRun("127.0.0.1:1", "alerts", f"sqlite:///{tmp_path}/level1.db", tmp_path / "unused")
+    await run.migrate()
+    called = await call_away(run, "check", "--json", SKYBURST_ALERTDB=f"file://{tmp_path}/objects")
+    found = {row["check"]: row for row in called.json}["alertdb"]
+    assert found["verdict"] == "ok", found
+    assert not [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]
