@@ -15,6 +15,10 @@ Each error has a stable ``code``, used alike in logs, metrics, the quarantine re
 
 from __future__ import annotations
 
+import re
+
+_ANSWER = re.compile(r"(?:<\?xml|<Error>).*?<Code>([^<]*)</Code>(?:\s*<Message>([^<]*)</Message>)?", re.DOTALL)
+
 
 class SkyburstError(Exception):
     """An error with a stable code, a message that says what and where, and advice that says what to do.
@@ -64,3 +68,18 @@ class Fatal(SkyburstError):
 
 class Wrong(SkyburstError):
     """Wrong use of a command or function: exit code 2."""
+
+
+def one_line(error: Exception) -> str:
+    """The first line of another's error; of an object store's answer in it, which is XML, its code and message.
+
+    Examples
+    --------
+    >>> one_line(OSError("404: <Error><Code>NoSuchBucket</Code><RequestId>7</RequestId></Error>"))
+    '404: NoSuchBucket'
+    """
+    text = str(error)
+    if (answer := _ANSWER.search(text)) is not None:
+        said = ": ".join(part for part in answer.groups() if part)
+        text = " ".join(f"{text[: answer.start()]}{said}".split())
+    return text.partition("\n")[0] or type(error).__name__

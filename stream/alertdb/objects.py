@@ -25,7 +25,7 @@ from stream.alertdb.putting import PutSegment
 from stream.alertdb.reader import SegmentReader
 from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
 from stream.alertdb.window import Readable, check_range
-from stream.errors import Fatal, Transient, Wrong
+from stream.errors import Fatal, Transient, Wrong, one_line
 
 STORE_ADVICE = "write a folder, or an object store's URL such as s3://bucket/prefix, its keys in the environment"
 
@@ -67,7 +67,7 @@ class ObjectStore:
             if kind != "local":
                 return cls(from_url(url))
         except (exceptions.BaseError, ValueError) as error:
-            raise Wrong("setting", f"alertdb: {url}: {_first_line(error)}", STORE_ADVICE) from error
+            raise Wrong("setting", f"alertdb: {url}: {one_line(error)}", STORE_ADVICE) from error
         with _store_errors(url):
             Path(parts.path).mkdir(parents=True, exist_ok=True)
             return cls(from_url(url))
@@ -182,14 +182,10 @@ def _store_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise Fatal("store_refused", f"{name}: {_first_line(error)}", "look at the store's keys and rights") from error
+        raise Fatal("store_refused", f"{name}: {one_line(error)}", "look at the store's keys and rights") from error
     except exceptions.AlreadyExistsError as error:
-        raise Transient("name_taken", f"{name}: {_first_line(error)}", "a fresh number is tried") from error
+        raise Transient("name_taken", f"{name}: {one_line(error)}", "a fresh number is tried") from error
     except (exceptions.BaseError, OSError) as error:
         raise Transient(
-            "store_away", f"{name}: {_first_line(error)}", "it is tried again; is the object store up?"
+            "store_away", f"{name}: {one_line(error)}", "it is tried again; is the object store up?"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -13,7 +13,7 @@ import obstore
 from obstore import exceptions
 from xxhash import xxh3_128
 
-from stream.errors import Fatal, Held, Transient, Wrong
+from stream.errors import Fatal, Held, Transient, Wrong, one_line
 
 PIECE = 4 << 20
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -179,7 +179,7 @@ def open_files(setting: str) -> Files:
         if kind == "local":
             raise _trouble(setting, error) from error
         advice = "write a folder, or an object store's URL such as s3://bucket/prefix, its keys in the environment"
-        raise Wrong("setting", f"alertdb: {setting}: {_line(error)}", advice) from error
+        raise Wrong("setting", f"alertdb: {setting}: {one_line(error)}", advice) from error
 
 
 def read_whole(file: File, length: int) -> bytes:
@@ -208,12 +208,8 @@ def _ours(name: str | None) -> str:
     return name
 
 
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
 def _trouble(name: str, error: Exception) -> Transient | Fatal:
-    text = f"{name}: {_line(error)}"
+    text = f"{name}: {one_line(error)}"
     refused = (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
     if isinstance(error, refused):
         return Fatal("store_refused", text, "give this user the right to read there")
