@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ByteSize,
     Field,
@@ -34,6 +35,12 @@ def _split(value: object) -> object:
     return value
 
 
+def _lasting(value: SecretUrl) -> SecretUrl:
+    if value.get_secret_value().lower().startswith("memory:"):
+        raise ValueError("what lies in memory goes with the process: name a folder, or an object store's URL")
+    return value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -43,7 +50,9 @@ class Settings(Layered):
     bootstrap: str | None = Field(default=None, description="Kafka brokers, host:port, comma-separated.")
     topic: Names = Field(default=(), description="Topic or topics with alerts, comma-separated.")
     level1: SecretUrl | None = Field(default=None, description="Level-1 database, a SQLAlchemy URL.")
-    alertdb: SecretUrl | None = Field(default=None, description="AlertDB: a folder, or an object store's URL.")
+    alertdb: Annotated[SecretUrl, AfterValidator(_lasting)] | None = Field(
+        default=None, description="AlertDB: a folder, or an object store's URL."
+    )
     schemas: SecretUrl | None = Field(
         default=None,
         description="Writer schemas: a registry's URL, a folder, or a package; the shipped package if none.",

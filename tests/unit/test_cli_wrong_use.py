@@ -116,6 +116,15 @@ def test_a_store_that_cannot_be_is_wrong_use_of_whatever_opens_it(
         assert "alertdb: " in err and "write a folder, or an object store's URL" in err, (arguments, err)
 
 
+def test_an_alertdb_that_ends_with_its_process_is_wrong_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in (["ingest"], ["verify", "--offline"], ["check"]):
+        monkeypatch.setenv("SKYBURST_ALERTDB", "memory:///x")
+        code, err = ended(capsys, *verb)
+        assert (code, err.count("\n")) == (2, 1) and "SKYBURST_ALERTDB" in err and "goes with the process" in err
+
+
 async def test_a_daemon_does_not_start_on_a_store_that_cannot_be(level1: str) -> None:
     settings = Settings(alertdb="ftp://x", level1=level1, survey="lsst", bootstrap="127.0.0.1:1", topic=("alerts",))
     with pytest.raises(Wrong, match="alertdb: ftp://x") as raised:
