@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore import exceptions, parse_scheme
@@ -18,6 +19,7 @@ from stream.alertdb.cache import BlockCache
 from stream.alertdb.container import SYNC_BYTES
 from stream.alertdb.copying import copied_index, pieces
 from stream.alertdb.damage import SegmentAbsent, SegmentDamaged
+from stream.alertdb.disk import Disk, RealDisk
 from stream.alertdb.header import SegmentHeader
 from stream.alertdb.names import Token, file_name, night_of, number_of, parsed, random_token
 from stream.alertdb.port import SegmentStore
@@ -39,12 +41,22 @@ class ObjectStore:
         An obstore store: memory, a folder, S3 and its like.
     token, marker
         Sources of the sixteen hex digits in names and of the sync markers.
+    settle
+        Called with the name of what was put, until which it need not be durable: a folder is not by itself.
     """
 
     appends = False
 
-    def __init__(self, store: Any, *, token: Token = random_token, marker: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self,
+        store: Any,
+        *,
+        token: Token = random_token,
+        marker: Callable[[int], bytes] = os.urandom,
+        settle: Callable[[str], None] | None = None,
+    ) -> None:
         self._store = store
+        self._settle = settle
         self._token = token
         self._marker = marker
         self._cache = BlockCache()
@@ -69,8 +81,8 @@ class ObjectStore:
         except (exceptions.BaseError, ValueError) as error:
             raise Wrong("setting", f"alertdb: {url}: {one_line(error)}", STORE_ADVICE) from error
         with _store_errors(url):
-            Path(parts.path).mkdir(parents=True, exist_ok=True)
-            return cls(from_url(url))
+            disk = RealDisk(Path(unquote(parts.path)))
+            return cls(from_url(url), settle=partial(_make_durable, disk))
 
     def create(self, header: SegmentHeader) -> OpenSegment:
         """Begin a segment under fresh names."""
@@ -102,6 +114,7 @@ class ObjectStore:
                 writer.write(piece)
         with _store_errors(data_name):
             writer.close()
+            self._settled(data_name)
         self._put(index_name, index)
         return Sealed(
             number=number,
@@ -143,6 +156,11 @@ class ObjectStore:
     def _put(self, name: str, data: bytes | memoryview) -> None:
         with _store_errors(name):
             obstore.put(self._store, name, bytes(data), mode="create", use_multipart=False)
+            self._settled(name)
+
+    def _settled(self, name: str) -> None:
+        if self._settle is not None:
+            self._settle(name)
 
 
 class ObjectWindow:
@@ -189,3 +207,15 @@ def _store_errors(name: str) -> Iterator[None]:
         raise Transient(
             "store_away", f"{name}: {one_line(error)}", "it is tried again; is the object store up?"
         ) from error
+
+
+def _make_durable(disk: Disk, name: str) -> None:
+    """Sync a file that was put, its folder, and the root that holds it, which may be new."""
+    fd = disk.open(name)
+    try:
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    folder = name.partition("/")[0]
+    disk.sync_folder(folder)
+    disk.make_folder(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 from pathlib import Path
 
@@ -319,6 +320,27 @@ def test_a_folder_by_url_that_cannot_be_made_is_a_store_that_is_away(tmp_path: P
     with pytest.raises(Transient, match="file://") as raised:
         open_store(f"file://{tmp_path}/file/objects")
     assert raised.value.code == "store_away"
+
+
+def test_what_is_put_into_a_folder_by_url_is_durable_before_sync_returns(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    for call in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, call, lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
+    store = open_store(f"file://{tmp_path}/new%20one/objects")
+    root = tmp_path / "new one" / "objects"
+    segment, _ = published(store, rng)
+    again = store.copy(segment.ref, random_number())
+    for name in (
+        segment.ref.data_name,
+        segment.ref.index_name,
+        again.data_name,
+        again.index_name,
+        store.retire(segment.ref),
+    ):
+        assert (root / name).is_file() and str(root / name) in synced
+    assert {str(folder) for folder in (tmp_path, root.parent, root, root / str(NIGHT))} <= set(synced)
 
 
 def _parts(what: Batch) -> tuple[object, object]:
