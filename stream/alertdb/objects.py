@@ -76,6 +76,8 @@ class ObjectStore:
         """
         try:
             parts, kind = urlsplit(url), parse_scheme(url)
+            if kind == "http":
+                raise ValueError("a web server cannot be put to; the host of an object store is AWS_ENDPOINT")
             if kind != "local":
                 return cls(from_url(url))
         except (exceptions.BaseError, ValueError) as error:

@@ -174,6 +174,8 @@ def open_files(setting: str) -> Files:
     kind = ""
     try:
         kind = obstore.parse_scheme(setting)
+        if kind == "http":
+            raise ValueError("a web server cannot be listed; the host of an object store is AWS_ENDPOINT")
         return ObjectFiles(obstore.store.from_url(setting))
     except (exceptions.BaseError, ValueError, OSError) as error:
         if kind == "local":

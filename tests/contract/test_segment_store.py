@@ -28,7 +28,8 @@ from stream.alertdb.port import SegmentStore
 from stream.alertdb.rowdigest import row_digest
 from stream.alertdb.segment import OpenSegment, SegmentRef
 from stream.alertdb.store import open_store
-from stream.errors import Fatal, SkyburstError, Transient
+from stream.audit.files import open_files
+from stream.errors import Fatal, SkyburstError, Transient, Wrong
 
 
 @pytest.fixture(params=["local", "forgetful", "memory", "folder-of-objects"])
@@ -341,6 +342,14 @@ def test_what_is_put_into_a_folder_by_url_is_durable_before_sync_returns(
     ):
         assert (root / name).is_file() and str(root / name) in synced
     assert {str(folder) for folder in (tmp_path, root.parent, root, root / str(NIGHT))} <= set(synced)
+
+
+@pytest.mark.parametrize("url", ["http://s3.example:9000/bucket", "https://s3.example/bucket/prefix"])
+def test_a_web_server_is_no_object_store(url: str) -> None:
+    for opened in (open_store, open_files):
+        with pytest.raises(Wrong, match="AWS_ENDPOINT") as raised:
+            opened(url)
+        assert raised.value.code == "setting"
 
 
 def _parts(what: Batch) -> tuple[object, object]:
