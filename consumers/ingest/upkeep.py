@@ -33,6 +33,8 @@ TURN_S = 0.5
 SETTLED_S = 2.0
 """Seconds that a turn waits for the moment between two commits."""
 IDLE_SEAL_S = 600.0
+SWEEP_RESTS = 9.0
+"""Times as long as a sweep took before the next: to list an object store that keeps years takes minutes."""
 INDEX_SEAL_BYTES = 64 << 20
 """Bytes of an open index at which a segment is sealed: sealing holds the whole index in memory."""
 
@@ -69,6 +71,7 @@ class Upkeep:
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _turning: bool = False
     _looked: float = -1e9
+    _sweeps: float = -1e9
 
     async def run(self) -> None:
         """Turn until told to end. Not to be cancelled in the middle of a turn: a segment is sealed by one thread."""
@@ -179,8 +182,15 @@ class Upkeep:
         self._looked = self.clock.monotonic()
         for row in await left_behind(self.engine, self.abandoned_s, self.segments.daemon.id):
             await self._try("take_over", partial(self._take_over, row))
+        if self._looked >= self._sweeps:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
         mine = frozenset(m.number for m in self.segments) | {m.number for m, _ in self.leaving}
+        began = self.clock.monotonic()
         gone = await self.sweeper.sweep(mine)
+        ended = self.clock.monotonic()
+        self._sweeps = ended + SWEEP_RESTS * (ended - began)
         metrics.ORPHAN_SEGMENTS.set(self.sweeper.orphans)
         if gone:
             _log.info("swept", files=len(gone))

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,9 @@ from stream.tables.model import table
 
 PAGE = 500
 """Numbers whose rows are read at once: a night leaves tens of them, and a store may keep years."""
+
+NAMES = 4 * PAGE
+"""Names that are held at once: an object store has tens of thousands of a night."""
 
 Row = sa.Row[Any, Any, Any, Any, Any]
 Rows = Mapping[int, Row]
@@ -63,16 +67,25 @@ class Sweeper:
         """
         async with self.engine.connect() as connection:
             await ledger.same_instance(connection, self.instance)
-        files: defaultdict[int, list[str]] = defaultdict(list)
-        for name, number in await asyncio.to_thread(lambda: list(self.store.names())):
-            files[number].append(name)
-        self._rowless = {number: since for number, since in self._rowless.items() if number in files}
-        gone = []
+        names = iter(self.store.names())
+        watched: set[int] = set()
+        gone: list[str] = []
         self.orphans = 0
+        while page := await asyncio.to_thread(lambda: list(islice(names, NAMES))):
+            gone += await self._sweep_page(page, besides)
+            watched |= self._rowless.keys() & {number for _, number in page}
+        self._rowless = {number: since for number, since in self._rowless.items() if number in watched}
+        return gone
+
+    async def _sweep_page(self, page: Sequence[tuple[str, int]], besides: frozenset[int]) -> list[str]:
+        files: defaultdict[int, list[str]] = defaultdict(list)
+        for name, number in page:
+            files[number].append(name)
+        gone = []
         numbers = sorted(files.keys() - besides)
-        for page in (numbers[at : at + PAGE] for at in range(0, len(numbers), PAGE)):
-            rows = await _rows(self.engine, page)
-            for number in page:
+        for some in (numbers[at : at + PAGE] for at in range(0, len(numbers), PAGE)):
+            rows = await _rows(self.engine, some)
+            for number in some:
                 kept = await self._kept(number, frozenset(files[number]), rows)
                 for name in files[number]:
                     # A retired segment's marker stays for ever: it stands for a part of its commits.

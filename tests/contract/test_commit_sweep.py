@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from committing import Meanwhile, Writer, make_tables, writing
 from doubles.ingest_live import execute, rows
 from doubles.ingest_run import packet
 
+from stream.alertdb.names import number_of
 from stream.clock import ManualClock
 from stream.commit import sweep
 from stream.commit.sweep import Sweeper
@@ -96,3 +98,36 @@ async def test_a_sweep_reads_the_rows_of_many_segments_at_once(url: str, tmp_pat
         gone = await sweeper(writer, ManualClock()).sweep(frozenset())
         assert gone == [str(stray.relative_to(folder))]
         assert len(asked) < 10
+
+
+async def test_a_sweep_holds_a_bounded_number_of_names(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with writing(url, tmp_path / "a") as writer:
+        await writer.committer.commit(await writer.batch({0: [packet(1)]}, {}))
+        (row,) = await rows(url, "SELECT * FROM segments")
+        strays = [f"{row.night}/{number}-{'0' * 16}.avro" for number in range(1, 60)]
+        read, gone = 0, 0
+        ahead: list[int] = []
+
+        def names() -> Iterator[tuple[str, int]]:
+            nonlocal read
+            for name in [*strays, row.dataName, row.indexName]:
+                read += 1
+                yield name, number_of(name) or 0
+
+        def remove(name: str) -> None:
+            nonlocal gone
+            gone += 1
+            ahead.append(read - gone)
+
+        monkeypatch.setattr(sweep, "NAMES", 8)
+        monkeypatch.setattr(writer.store, "names", names)
+        monkeypatch.setattr(writer.store, "remove", remove)
+        clock = ManualClock()
+        other = sweeper(writer, clock)
+        assert await other.sweep(frozenset()) == [] and other.orphans == len(strays)
+        clock.advance(2 * AGE_S)
+        read = 0
+        assert await other.sweep(frozenset()) == strays
+        assert max(ahead) < 8, "names are read page by page"

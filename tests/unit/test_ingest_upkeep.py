@@ -21,6 +21,7 @@ class Turning:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock, self.away, self.frozen_s = ManualClock(), False, 0.0
         self.looks: list[float] = []
+        self.sweeps, self.sweep_s = 0, 0.0
         allowance = SimpleNamespace(ask=self.ask)
         nothing: Any = None
         store: Any = SimpleNamespace(appends=True)
@@ -56,6 +57,8 @@ class Turning:
         return []
 
     async def sweep(self, _: object) -> list[str]:
+        self.sweeps += 1
+        self.clock.advance(self.sweep_s)
         return []
 
     async def turn(self) -> None:
@@ -100,3 +103,13 @@ async def test_what_is_left_behind_is_looked_for_three_times_in_the_time_after_w
     while one.clock.monotonic() < 3 * ABANDONED_S:
         await one.turn()
     assert 9 <= len(one.looks) <= 10
+
+
+async def test_a_sweep_that_lists_for_minutes_rests_nine_times_as_long_and_what_is_left_behind_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = Turning(monkeypatch)
+    one.sweep_s = 120.0
+    while one.clock.monotonic() < 3000.0:
+        await one.turn()
+    assert one.sweeps == 3 and len(one.looks) > 100
