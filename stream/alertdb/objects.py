@@ -29,6 +29,8 @@ from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
 from stream.alertdb.window import Readable, check_range
 from stream.errors import Fatal, Transient, Wrong, one_line
 
+_ENDPOINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+
 STORE_ADVICE = "write a folder, or an object store's URL such as s3://bucket/prefix, its keys in the environment"
 
 
@@ -78,6 +80,8 @@ class ObjectStore:
             parts, kind = urlsplit(url), parse_scheme(url)
             if kind == "http":
                 raise ValueError("a web server cannot be put to; the host of an object store is AWS_ENDPOINT")
+            if kind == "s3" and _plain_endpoint():
+                raise ValueError("the endpoint in the environment is http://, which only AWS_ALLOW_HTTP=true allows")
             if kind != "local":
                 return cls(from_url(url))
         except (exceptions.BaseError, ValueError) as error:
@@ -195,6 +199,12 @@ class ObjectWindow:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _plain_endpoint() -> bool:
+    """Whether the endpoint is one that obstore refuses with each request, and without a reason."""
+    set_ = [os.environ.get(name, "") for name in _ENDPOINTS]
+    return "AWS_ALLOW_HTTP" not in os.environ and any(one.lower().startswith("http://") for one in set_)
 
 
 @contextmanager

@@ -352,6 +352,16 @@ def test_a_web_server_is_no_object_store(url: str) -> None:
         assert raised.value.code == "setting"
 
 
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT", "AWS_ENDPOINT_URL"])
+def test_an_endpoint_without_tls_wants_to_be_allowed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with pytest.raises(Wrong, match="AWS_ALLOW_HTTP=true"):
+        open_store("s3://bucket/prefix")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    assert not open_store("s3://bucket/prefix").appends
+
+
 def _parts(what: Batch) -> tuple[object, object]:
     return what.blocks, what.rows
 
