@@ -6,13 +6,14 @@ import bz2
 import gzip
 import lzma
 import os
+import stat
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 from stream.errors import Wrong
 
@@ -42,10 +43,11 @@ def find_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     ------
     stream.errors.Wrong
         ``source_missing``: a path is not there, or there is nothing of ours in it; ``source_unreadable``: a folder
-        cannot be looked into, or a link leads nowhere, so that its packets would be left out.
+        cannot be looked into, or a link leads nowhere or to another folder, so that its packets would be left out.
     """
     messages: list[Path] = []
     archives: list[Path] = []
+    roots = [_really(path) for path in paths]
     for path in paths:
         try:
             path.stat()
@@ -53,7 +55,7 @@ def find_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
             raise Wrong("source_missing", f"{path} is not there", "name files or folders of packets") from error
         except OSError as error:
             raise Wrong("source_unreadable", f"{path}: {error.strerror}") from error
-        found = _below(path) if path.is_dir() else [path]
+        found = _below(path, roots) if path.is_dir() else [path]
         ours = [each for each in found if each.name.endswith(MESSAGES)]
         packed = [each for each in found if each.name.endswith(ARCHIVES)]
         if not ours and not packed:
@@ -63,18 +65,42 @@ def find_files(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     return messages, archives
 
 
-def _below(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise Wrong("source_unreadable", f"{error.filename}: {error.strerror}") from error
-
+def _below(folder: Path, roots: Sequence[Path]) -> list[Path]:
     found = []
-    for at, _, names in os.walk(folder, onerror=refuse):
+    for at, folders, names in os.walk(folder, onerror=_refuse):
+        for path in (Path(at) / name for name in folders):
+            if path.is_symlink() and not _among(_really(path), roots) and _has_packets(path):
+                text = f"{path} is a link to {_really(path)}, and links to folders are not followed"
+                raise Wrong("source_unreadable", text, "name that folder, too")
         for path in (Path(at) / name for name in names if name.endswith(MESSAGES + ARCHIVES)):
-            if path.is_file():
+            try:
+                mode = path.stat().st_mode
+            except FileNotFoundError as error:
+                text = f"{path} is a link that leads nowhere"
+                raise Wrong("source_unreadable", text, "mend or remove it") from error
+            except OSError as error:
+                _refuse(error)
+            if stat.S_ISREG(mode):
                 found.append(path)
-            elif not path.exists():
-                raise Wrong("source_unreadable", f"{path} is a link that leads nowhere", "mend or remove it")
     return sorted(found)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise Wrong("source_unreadable", f"{error.filename}: {error.strerror}") from error
+
+
+def _really(path: Path) -> Path:
+    """Where links lead; other than `Path.resolve` it gives what it can where they go round in circles."""
+    return Path(os.path.realpath(path))
+
+
+def _among(folder: Path, roots: Sequence[Path]) -> bool:
+    return any(folder.is_relative_to(root) for root in roots)
+
+
+def _has_packets(folder: Path) -> bool:
+    walk = os.walk(folder, onerror=_refuse)
+    return any(name.endswith(MESSAGES + ARCHIVES) for _, _, names in walk for name in names)
 
 
 def read_packet(path: Path) -> Packet:

@@ -189,6 +189,36 @@ def test_packets_that_cannot_be_reached_are_not_left_out(tmp_path: Path, monkeyp
         find_files([tmp_path / ("a" * 300)])
 
 
+def test_a_linked_folder_of_packets_is_named_unless_it_is_read_anyway(tmp_path: Path) -> None:
+    night, aside = tmp_path / "night", tmp_path / "aside"
+    for folder in (night, night / "first", aside):
+        folder.mkdir()
+    (night / "first/a.wire").write_bytes(b"")
+    (night / "latest").symlink_to("first")
+    (night / "more").symlink_to("../aside")
+    assert find_files([night]) == ([night / "first/a.wire"], []), "there is nothing of ours in the other folder"
+    (aside / "b.wire").write_bytes(b"")
+    with pytest.raises(Wrong, match=f"more is a link to {aside}"):
+        find_files([night])
+    assert find_files([night, aside]) == ([night / "first/a.wire", aside / "b.wire"], [])
+
+
+def test_a_packet_in_a_folder_that_may_only_be_listed_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.wire").write_bytes(b"")
+    found = Path.stat
+
+    def stat(path: Path, **more: bool) -> os.stat_result:
+        if path.suffix:
+            raise PermissionError(13, "Permission denied", str(path))
+        return found(path, **more)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(Wrong, match=r"a\.wire: Permission denied"):
+        find_files([tmp_path])
+
+
 def test_a_registry_that_is_away_ends_the_reading(tmp_path: Path) -> None:
     (tmp_path / "a.wire").write_bytes(b"\0\0\0\0\7x")
     told = attribution_by(load_survey("lsst"), RegistrySchemas(f"http://127.0.0.1:{free_ports(1)[0]}"))
