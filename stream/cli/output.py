@@ -55,9 +55,10 @@ def show_fields(fields: Row, *, as_json: bool) -> None:
 
 
 def show_json(value: object) -> None:
-    """Print one JSON document."""
+    """Print one JSON document. JSON has escapes of its own for the letters that stdout's encoding may lack."""
+    utf_8 = str(sys.stdout.encoding).lower().replace("_", "-") == "utf-8"
     with printing():
-        click.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=2))
+        click.echo(json.dumps(plain(value), ensure_ascii=not utf_8, allow_nan=False, indent=2))
 
 
 @contextmanager

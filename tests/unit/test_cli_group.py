@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -211,6 +212,19 @@ def test_letters_that_stdouts_encoding_lacks_are_escaped() -> None:
     done = called("replay", "--help", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
     assert (done.returncode, done.stderr) == (0, "")
     assert "SOURCE\\u2026" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["koi8-r", "utf-8"])
+def test_json_stays_json_where_stdouts_encoding_lacks_letters(encoding: str) -> None:
+    text = "from stream.cli.group import main; from stream.cli import group, output; "
+    text += "group.run = lambda _: output.show_json({'name': '\\u2026\\u00e9\\U0001f600'}); main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", text],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout.decode(encoding)) == {"name": "\u2026\u00e9\U0001f600"}
 
 
 def test_a_working_folder_that_was_removed_is_told(tmp_path: Path) -> None:
