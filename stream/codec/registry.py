@@ -10,9 +10,7 @@ import contextlib
 import hashlib
 import json
 import secrets
-import ssl
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +23,7 @@ from stream.codec.lookup import SchemaAway, SchemaUnknown
 from stream.codec.references import MAX_REFERENCES, whole
 from stream.codec.schema import WriterSchema
 from stream.errors import Poison, SkyburstError, Wrong
+from stream.tls import FILES, tls_of
 
 ASK_AGAIN = 1.0
 """Seconds for which an answer of "away" or "unknown" stands before the registry is asked again."""
@@ -34,7 +33,6 @@ LONGEST = 15.0
 """Seconds after which an answer that still comes is given up."""
 MAX_ANSWER = 4 * MAX_TEXT
 """Bytes of an answer: a schema's text, escaped."""
-_TLS_FILES = frozenset({"ssl_ca", "ssl_cert", "ssl_key"})
 
 
 class RegistrySchemas:
@@ -58,6 +56,7 @@ class RegistrySchemas:
 
     def __init__(self, url: str, cache: Path | None = None, *, clock: Clock | None = None) -> None:
         parsed = _address(url)
+        files = dict(parsed.params)
         self._auth = (parsed.username, parsed.password) if parsed.username else None
         self._url = parsed.copy_with(username=None, password=None, query=None)
         self._folder = cache / hashlib.sha256(str(self._url).encode()).hexdigest()[:16] if cache else None
@@ -69,7 +68,7 @@ class RegistrySchemas:
         self._client = httpx.Client(
             auth=self._auth,
             timeout=TIMEOUT,
-            verify=_tls(dict(parsed.params)),
+            verify=tls_of(files, "schema_source", "the registry") if files else True,
             follow_redirects=False,
             trust_env=False,
             headers={"accept-encoding": "identity"},
@@ -219,25 +218,14 @@ def _address(url: str) -> httpx.URL:
         raise Wrong("schema_source", f"not the URL of a registry: {error}") from error
     if not host:
         raise Wrong("schema_source", "the URL of the registry names no host")
-    if "#" in url or b"@" in parsed.raw_path or not _TLS_FILES.issuperset(parsed.params):
+    if "#" in url or b"@" in parsed.raw_path or not FILES.issuperset(parsed.params):
         text = "the URL of the registry has a #, an @ or an unknown option behind its host"
-        raise Wrong("schema_source", text, f"{advice}; options are {', '.join(sorted(_TLS_FILES))}")
+        raise Wrong("schema_source", text, f"{advice}; options are {', '.join(sorted(FILES))}")
+    if parsed.params and parsed.scheme != "https":
+        raise Wrong(
+            "schema_source", "the URL of the registry names files for TLS and is no https one", "write https://"
+        )
     return parsed
-
-
-def _tls(files: Mapping[str, str]) -> ssl.SSLContext | bool:
-    """What checks the server and shows our own certificate, as the files say; True where they say nothing."""
-    if not files:
-        return True
-    try:
-        context = ssl.create_default_context(cafile=files.get("ssl_ca"))
-        if "ssl_cert" in files:
-            context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
-    except OSError as error:
-        told = ", ".join(f"{name}={file}" for name, file in sorted(files.items()))
-        text = f"the files of the registry's URL cannot be used: {error.strerror or error} ({told})"
-        raise Wrong("schema_source", text, "give PEM files that this user may read") from error
-    return context
 
 
 def _paths(answer: dict[str, Any]) -> list[str]:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 import weakref
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from stream.errors import Fatal, Wrong
+from stream.tls import FILES, tls_of
 
 LOCK_WAIT_S = 5
 """Seconds that a statement waits for a row lock, and that the server lets a writing transaction stand idle."""
@@ -55,10 +54,9 @@ _MARIADB_SESSION = {
 }
 
 _DRIVERS = {"mysql": ("mysql+aiomysql", "mysql+pymysql"), "sqlite": ("sqlite+aiosqlite", "sqlite+pysqlite")}
-_TLS_FILES = {"ssl_ca", "ssl_cert", "ssl_key"}
 _OPTIONS = {
     "mysql": {
-        *_TLS_FILES,
+        *FILES,
         *("charset", "unix_socket", "user", "password", "read_default_file", "read_default_group", "program_name"),
     },
     "sqlite": set[str](),
@@ -179,26 +177,14 @@ def _options(url: URL, pool_size: int, readonly: bool) -> dict[str, Any]:
         "connect_timeout": CONNECT_S,
         "init_command": f"SET {session}",
     }
-    if tls := {key: str(value) for key, value in url.query.items() if key in _TLS_FILES}:
-        connect["ssl"] = _tls(tls)
+    if tls := {key: str(value) for key, value in url.query.items() if key in FILES}:
+        # aiomysql wants a context where SQLAlchemy would hand it a dictionary.
+        connect["ssl"] = tls_of(tls, "level1_url", "Level-1")
     return options | {"connect_args": connect, "pool_pre_ping": True}
 
 
 def _bare(url: URL) -> URL:
-    return url.difference_update_query(_TLS_FILES)
-
-
-def _tls(files: Mapping[str, str]) -> ssl.SSLContext:
-    """aiomysql wants a context where SQLAlchemy would hand it a dictionary."""
-    try:
-        context = ssl.create_default_context(cafile=files.get("ssl_ca"))
-        if "ssl_cert" in files:
-            context.load_cert_chain(files["ssl_cert"], files.get("ssl_key"))
-    except OSError as error:
-        told = ", ".join(f"{name}={file}" for name, file in sorted(files.items()))
-        text = f"the files of the Level-1 URL cannot be used: {error.strerror or error} ({told})"
-        raise Wrong("level1_url", text, "give PEM files that this user may read") from error
-    return context
+    return url.difference_update_query(FILES)
 
 
 class _Patient(MySQLDialect_aiomysql):

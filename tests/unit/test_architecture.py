@@ -14,7 +14,7 @@ PACKAGES = ("stream", "producers", "consumers", "schemas")
 ROOMS = (
     "cli", "local", "web", "audit", "commit", "level1", "alertdb", "tables", "transport", "codec",
     "survey", "overlap", "sky", "visit", "alert", "config", "layers", "metrics", "instruments", "log", "retry",
-    "clock", "collecting", "redact", "errors",
+    "clock", "collecting", "redact", "tls", "errors",
 )  # fmt: skip
 """The rooms of `stream`: each may import those after it."""
 LONGEST_FILE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 400, 500, 70

@@ -361,6 +361,11 @@ def test_a_registry_is_trusted_by_the_authority_that_its_url_names(tmp_path: Pat
         registry.close()
 
 
+def test_files_for_tls_are_refused_where_nothing_would_be_encrypted() -> None:
+    with pytest.raises(Wrong, match="is no https one"):
+        RegistrySchemas(f"http://registry.example.org/?ssl_ca={trustme.__file__}")
+
+
 @pytest.mark.parametrize("option", ["ssl_ca=/absent.pem", "ssl_cert=/absent.pem", "ca=/absent.pem", "ssl_ca=a@b"])
 def test_options_of_an_address_that_cannot_be_are_wrong(option: str) -> None:
     with pytest.raises(Wrong) as wrong:
