@@ -24,11 +24,14 @@ def whole(what: str, value: int) -> int:
     Raises
     ------
     Wrong
-        ``number``: it has more than 64 bits.
+        ``number``: it has more than 64 bits, or is a float, as pandas makes of ids beside a NULL.
     """
+    advice = "give a whole number of 64 bits"
+    if isinstance(value, float | np.floating):
+        raise Wrong("number", f"the {what} {value} is a float, which has lost the last digits of an id", advice)
     number = int(value)
     if not -(1 << 63) <= number < 1 << 63:
-        raise Wrong("number", f"there is no {what} {number}", "give a whole number of 64 bits")
+        raise Wrong("number", f"there is no {what} {number}", advice)
     return number
 
 

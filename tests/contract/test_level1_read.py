@@ -85,7 +85,7 @@ async def test_a_visit_and_a_detector_of_it(known: Level1) -> None:
     assert await ask(known.by_visit, np.int64(100), np.int16(1)) == [2, 3], "as a column of a table gives them"
 
 
-async def test_numbers_that_no_column_can_have_are_refused_alike_on_both_databases(known: Level1) -> None:
+async def test_floats_and_numbers_that_no_column_can_have_are_refused_alike_on_both_databases(known: Level1) -> None:
     beyond = 1 << 63
     asked: list[Callable[[], object]] = [
         lambda: known.by_id(beyond),
@@ -94,6 +94,8 @@ async def test_numbers_that_no_column_can_have_are_refused_alike_on_both_databas
         lambda: known.by_visit(100, beyond),
         lambda: known.since(61000.0, -1),
         lambda: known.between(61000.0, 61001.0, beyond),
+        lambda: known.by_id(169298433191444493.0),  # type: ignore[arg-type]
+        lambda: known.by_object(np.float64("nan")),  # type: ignore[arg-type]
     ]
     for ask_it in asked:
         with pytest.raises(Wrong) as raised:
