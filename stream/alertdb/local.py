@@ -50,7 +50,6 @@ class LocalStore:
         self._token = token
         self._marker = marker
         self._cache = BlockCache()
-        self._durable: set[str] = set()
         with disk_errors(str(folder)):
             self._disk = RealDisk(folder) if disk is None else disk
 
@@ -136,16 +135,10 @@ class LocalStore:
 
     def _new_file(self, night: int, number: int, role: Role) -> DiskFile:
         folder, name = f"{night:08d}", file_name(night, number, self._token(), role)
-        if folder not in self._durable:
-            with disk_errors(folder):
-                self._disk.make_folder(folder)
-            self._durable.add(folder)
-        try:
-            return DiskFile(self._disk, name)
-        except BaseException:
-            # Somebody may have taken the folder away.
-            self._durable.discard(folder)
-            raise
+        # Each time: somebody may have taken the folder, or the root, away and made another.
+        with disk_errors(folder):
+            self._disk.make_folder(folder)
+        return DiskFile(self._disk, name)
 
     def _sync_folder(self, night: int) -> None:
         with disk_errors(f"{night:08d}"):

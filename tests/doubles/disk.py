@@ -183,6 +183,12 @@ class ForgetfulDisk:
         target, name = self._split(new)
         target[name] = folder.pop(file)
 
+    def replace(self, folder: str) -> None:
+        """Somebody takes the folder away and makes another of its name, and syncs nothing."""
+        self._seen[folder] = {}
+        self._kept.pop(folder, None)
+        self._kept_folders.discard(folder)
+
     def names(self) -> Iterator[str]:
         for folder in sorted(self._seen):
             for file in sorted(self._seen[folder]):
