@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,11 +24,12 @@ _log = Log("consumers.ingest")
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """Who this daemon is, bytes that a statement may have, and the number of its survey."""
+    """Who this daemon is, bytes that a statement may have, the number of its survey, and whether it had to wait."""
 
     daemon: Daemon
     statement_bytes: int
     survey: int
+    waited: bool = False
 
 
 async def begin(
@@ -51,7 +52,7 @@ async def begin(
         else:
             _log.warning("waiting", error=error)
 
-    waiter = Waiter(tell)
+    waiter, waited = Waiter(tell), False
     while True:
         try:
             found = await _ask(engine, survey, allowance)
@@ -59,10 +60,11 @@ async def begin(
             cause = translate(error)
             if not isinstance(cause, Transient) or stopped():
                 raise cause from error
+            waited = True
             await waiter.wait(cause)
             continue
         waiter.done()
-        return found
+        return replace(found, waited=waited)
 
 
 async def _ask(engine: AsyncEngine, survey: Survey, allowance: Allowance) -> Beginning:

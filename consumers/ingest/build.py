@@ -146,6 +146,8 @@ async def build(
     )
     parts.pipeline = _pipeline(world, settings, parts, preparer, inbox, window, number)
     parts.upkeep = _upkeep(world, settings, parts, window, failpoints, number)
+    if known.waited:
+        parts.upkeep.give_time()
     parts.announcements = None
     if world.visits is not None:
         instance = parts.daemon.instance

@@ -157,13 +157,16 @@ class Upkeep:
             metrics.SEGMENTS_SEALED.add(1, reason=reason)
             _log.info("sealed", segment=mine.number, reason=reason, bytes=mine.segment.ref.data_length)
 
+    def give_time(self) -> None:
+        """The database was away: the other daemons get the time to say that they live."""
+        self._looked = self.clock.monotonic()
+
     async def _hear(self) -> None:
-        """Ask the database; where it was away, the other daemons get the time to say that they live."""
+        """Ask the database, and note where it was away."""
         asked = self.clock.monotonic()
         answered = await self._try("allowance", self._allowance)
-        now = self.clock.monotonic()
-        if not answered or now - asked >= self._between_looks_s:
-            self._looked = now
+        if not answered or self.clock.monotonic() - asked >= self._between_looks_s:
+            self.give_time()
 
     async def _allowance(self) -> None:
         self.outcome.allowed(await self.outcome.allowance.ask(self.engine, self.survey))

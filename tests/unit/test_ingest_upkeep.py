@@ -96,6 +96,16 @@ async def test_after_the_database_was_away_other_daemons_get_the_time_to_say_tha
     assert one.looks[1] - back >= ABANDONED_S / 3 - 2 * rules.TURN_S
 
 
+async def test_a_daemon_that_began_when_the_database_was_back_gives_the_others_this_time_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = Turning(monkeypatch)
+    one.upkeep.give_time()
+    while not one.looks:
+        await one.turn()
+    assert one.looks[0] - ManualClock().monotonic() >= ABANDONED_S / 3
+
+
 async def test_what_is_left_behind_is_looked_for_three_times_in_the_time_after_which_it_counts_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
