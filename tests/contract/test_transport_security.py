@@ -127,6 +127,17 @@ def test_settings_choose_the_way(tmp_path: Path) -> None:
     assert SaslScram("u", password, tls=None).librdkafka()["security.protocol"] == "SASL_PLAINTEXT"
 
 
+def test_an_authority_that_vanished_is_told_where_a_consumer_is_made_anew(kafka_trust: Any, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(kafka_trust.authority.read_bytes())
+    source = KafkaSource("127.0.0.1:1", "group", Tls(authority))
+    authority.unlink()
+    with pytest.raises(Wrong) as caught:
+        source._begin_anew()
+    assert caught.value.code == "kafka_setting"
+    source.close()
+
+
 def test_an_authority_that_cannot_be_read_is_wrong_use(tmp_path: Path) -> None:
     for make in (KafkaSource, KafkaPublisher):
         with pytest.raises(Wrong) as caught:

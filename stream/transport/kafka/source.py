@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -79,11 +80,9 @@ class KafkaSource:
         self._away: str | None = None
         self._failed: BaseException | None = None
         self._troubles: list[PartitionTrouble] = []
-        try:
+        with _settings():
             self._consumer = Consumer(conf, logger=kafka_logger())
             admin = AdminClient(common, logger=kafka_logger())
-        except KafkaException as raised:
-            raise Wrong("kafka_setting", kafka_error(raised).str(), "see the settings kafka_…") from raised
         self._assignment = Assignment(self._consumer)
         self._ids = TopicIds(admin, clock)
 
@@ -106,8 +105,10 @@ class KafkaSource:
         It fetches with them, is told that the broker's are older, and tries the same for ever without a word.
         """
         LOG.info("consumer_renewed", code="topic_recreated")
+        with _settings():
+            fresh = Consumer(self._conf, logger=kafka_logger())
         self._consumer.close()
-        self._consumer = Consumer(self._conf, logger=kafka_logger())
+        self._consumer = fresh
         self._assignment = Assignment(self._consumer)
         self._join()
 
@@ -330,6 +331,15 @@ class KafkaSource:
             if each is not None:
                 KAFKA_COMMIT_FAILURES.add()
                 LOG.debug("kafka_commit_failed", detail=each.str())
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Say that librdkafka refuses a setting: also of files that were good when the daemon began."""
+    try:
+        yield
+    except KafkaException as raised:
+        raise Wrong("kafka_setting", kafka_error(raised).str(), "see the settings kafka_…") from raised
 
 
 def _place_of(message: Message) -> Partition:
