@@ -355,6 +355,7 @@ async def test_what_is_taken_away_under_its_writer_takes_no_further_commit(tmp_p
         commit = asyncio.ensure_future(writer.committer.commit(await writer.batch({0: [packet(21)]}, {0: 2})))
         if what == "root":
             while not any(error is not None and error.code == "store_away" for error in writer.told):
+                assert not commit.done(), "it waits"
                 await asyncio.sleep(0.01)
             aside.rename(root)
         assert (await asyncio.wait_for(commit, 30)).new == 1
