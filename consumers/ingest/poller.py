@@ -209,7 +209,8 @@ class Poller:
             self._window.take(nbytes)
             self._post(Polled(self._generation, tuple(kept), moved, nbytes, self._clock.monotonic()))
         self._trial.difference_update(ends)
-        self._at_end = not self._unplaced and all(part in ends for part in self._position.keys() - self._trial)
+        known = not self._unplaced and not self._source.joining()
+        self._at_end = known and all(part in ends for part in self._position.keys() - self._trial)
         self._ended = frozenset(part for part in self._position if part in ends)
         troubles = self._source.troubles()
         if troubles:

@@ -141,6 +141,10 @@ class Source(Protocol):
         """Why the broker cannot be reached just now; None while it can."""
         ...
 
+    def joining(self) -> bool:
+        """Whether the group is being joined anew: what is ours is about to come, and nothing stands at its end."""
+        ...
+
     def close(self) -> None:
         """Leave the group (a static member keeps its place for the session's length)."""
         ...

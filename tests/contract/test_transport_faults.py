@@ -68,7 +68,8 @@ def test_a_topic_made_again_after_its_broker_was_restarted_is_read(tmp_path: Pat
         broker.send(topic, [b"old"] * 3)
         source = broker.source(topic)
         found: list[PartitionTrouble] = []
-        source.subscribe([topic], from_start, nothing, nothing)
+        joining: list[bool] = []
+        source.subscribe([topic], from_start, lambda _: joining.append(source.joining()), nothing)
         got = Got(source).count(3)
         broker.delete(topic)
         broker.create(topic)
@@ -80,6 +81,7 @@ def test_a_topic_made_again_after_its_broker_was_restarted_is_read(tmp_path: Pat
         got.count(5)
         assert got.rows[3:] == [(0, 0, b"new"), (0, 1, b"new")]
         assert source.stream_of(topic) == before and source.assigned() == {(topic, 0)}
+        assert joining == [True] and not source.joining()
     finally:
         broker.close()
         kafka.kill()

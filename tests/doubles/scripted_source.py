@@ -47,6 +47,7 @@ class ScriptedSource:
     silent: set[Partition] = field(default_factory=set)
     told: list[PartitionTrouble] = field(default_factory=list)
     gone: Exception | None = None
+    joins: bool = False
     sought: list[tuple[Partition, int]] = field(default_factory=list)
     _assign: OnAssign = lambda _: {}
     _revoke: OnLeave = lambda _: None
@@ -127,6 +128,9 @@ class ScriptedSource:
         if self.gone is not None:
             raise self.gone
         return Stream("cluster", topic, "id")
+
+    def joining(self) -> bool:
+        return self.joins
 
     def away(self) -> str | None:
         return None

@@ -203,3 +203,20 @@ def test_lag_is_counted_from_what_was_committed() -> None:
         note,
     )
     assert told == [{A: 7}, {A: 7}, {A: 4}, {A: 4}]
+
+
+def test_nothing_stands_at_its_end_while_the_group_is_joined_anew() -> None:
+    one = Polling(Ledger(p0=0))
+    found: list[bool] = []
+
+    def join() -> None:
+        one.source.take_away(A)
+        one.source.joins = True
+
+    def joined() -> None:
+        found.append(one.poller.at_end)
+        one.source.joins = False
+
+    one.ledger.dropped = lambda: None  # type: ignore[method-assign]
+    one.run(lambda: one.source.give(A), join, joined, lambda: found.append(one.poller.at_end))
+    assert found == [False, True], "and then there is nothing to read, as for one instance too many"

@@ -76,6 +76,7 @@ class KafkaSource:
         }
         self._conf = conf
         self._join: Callable[[], None] = lambda: None
+        self._joining = False
         self._group = group
         self._away: str | None = None
         self._failed: BaseException | None = None
@@ -107,6 +108,7 @@ class KafkaSource:
         LOG.info("consumer_renewed", code="topic_recreated")
         with _settings():
             fresh = Consumer(self._conf, logger=kafka_logger())
+        self._joining = True
         self._consumer.close()
         self._consumer = fresh
         self._assignment = Assignment(self._consumer)
@@ -173,6 +175,7 @@ class KafkaSource:
         self._assignment.place({each: offset for each, offset in places.items() if offset is not None})
 
     def _gain(self, told: OnAssign, partitions: Sequence[Partition]) -> None:
+        self._joining = False
         self._assignment.own(partitions)
         offsets: Mapping[Partition, int] = {}
         try:
@@ -257,6 +260,9 @@ class KafkaSource:
 
     def away(self) -> str | None:
         return self._away or (None if self._ids.failure is None else str(self._ids.failure))
+
+    def joining(self) -> bool:
+        return self._joining
 
     def close(self) -> None:
         self._consumer.close()
