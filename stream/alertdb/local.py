@@ -18,7 +18,7 @@ from stream.alertdb.diskfile import DiskFile
 from stream.alertdb.header import SegmentHeader
 from stream.alertdb.names import Role, Token, file_name, night_of, number_of, parsed, random_token
 from stream.alertdb.port import SegmentStore
-from stream.alertdb.reader import SegmentReader
+from stream.alertdb.reader import SegmentReader, head_of
 from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
 from stream.alertdb.window import DiskWindow, Readable
 
@@ -67,6 +67,19 @@ class LocalStore:
     def window(self, name: str, length: int) -> Readable:
         """Open the first `length` bytes of one file."""
         return DiskWindow(self._disk, parsed(name), length)
+
+    def head(self, name: str) -> SegmentHeader | None:
+        """The header of a data file, None where it has none."""
+        with disk_errors(name):
+            try:
+                fd = self._disk.open(parsed(name))
+            except FileNotFoundError:
+                return None
+            try:
+                size = self._disk.size(fd)
+            finally:
+                self._disk.close(fd)
+        return head_of(lambda: self.window(name, size))
 
     def copy(self, ref: SegmentRef, number: int, source: SegmentStore | None = None) -> Sealed:
         """Copy a segment's published bytes to new files here, sealed."""

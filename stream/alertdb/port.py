@@ -39,6 +39,10 @@ class SegmentStore(Protocol):
         """Open the first `length` bytes of one file; errors as in `read`."""
         ...
 
+    def head(self, name: str) -> SegmentHeader | None:
+        """The header of a data file, whatever is published of it; None where the file is gone or has no whole one."""
+        ...
+
     def copy(self, ref: SegmentRef, number: int, source: SegmentStore | None = None) -> Sealed:
         """Copy a segment's published bytes, of `source` or of this store, to new files here, sealed.
 

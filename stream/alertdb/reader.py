@@ -14,7 +14,7 @@ from xxhash import xxh3_128_digest
 from stream.alert import Header, RecordId
 from stream.alertdb.cache import BlockCache
 from stream.alertdb.container import SYNC_BYTES, Incomplete, leading_bytes, read_varint
-from stream.alertdb.damage import SegmentDamaged
+from stream.alertdb.damage import SegmentAbsent, SegmentDamaged
 from stream.alertdb.header import FileHeader, SegmentHeader, parse_segment_header
 from stream.alertdb.indexfile import Commit
 from stream.alertdb.indexreader import Index, ParquetIndex, Places, StreamIndex
@@ -26,6 +26,34 @@ OpenWindow = Callable[[str, int], Readable]
 _HEADER_GUESS = 64 * 1024
 _MESSAGE = ("stream", "partition", "offset", "part", "timestamp", "key", "headers", "head", "tail")
 _WHOLE = ("raw", "quarantine")
+
+
+def read_header(data: Readable) -> FileHeader:
+    """The header that a segment's data file begins with; SegmentDamaged where there is none, or not the whole of it."""
+    size = min(_HEADER_GUESS, data.length)
+    while True:
+        try:
+            return parse_segment_header(data.read(0, size))
+        except Incomplete as error:
+            if size == data.length:
+                raise SegmentDamaged(data.name, f"the header is cut: {error}") from error
+            size = min(size * 8, data.length)
+        except (ValueError, KeyError) as error:
+            raise SegmentDamaged(data.name, f"no segment header: {error}") from error
+
+
+def head_of(window: Callable[[], Readable]) -> SegmentHeader | None:
+    """The header of the data file that `window` opens; None where the file is gone, or has no whole header."""
+    try:
+        data = window()
+    except SegmentAbsent:
+        return None
+    try:
+        return read_header(data).header
+    except (SegmentAbsent, SegmentDamaged):
+        return None
+    finally:
+        data.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +203,8 @@ class SegmentReader:
         self.close()
 
     def _head(self) -> FileHeader:
-        size = min(_HEADER_GUESS, self._data.length)
-        while self._file is None:
-            try:
-                self._file = parse_segment_header(self._data.read(0, size))
-            except Incomplete as error:
-                if size == self._data.length:
-                    raise SegmentDamaged(self._data.name, f"the header is cut: {error}") from error
-                size = min(size * 8, self._data.length)
-            except (ValueError, KeyError) as error:
-                raise SegmentDamaged(self._data.name, f"no segment header: {error}") from error
+        if self._file is None:
+            self._file = read_header(self._data)
         return self._file
 
     def _message(self, row: int, known: dict[str, Any]) -> Message:

@@ -17,6 +17,7 @@ from stream.alertdb.names import role_of
 from stream.alertdb.port import SegmentStore
 from stream.clock import Clock
 from stream.commit import ledger
+from stream.commit.authors import Authors
 from stream.commit.failpoints import Failpoints
 from stream.tables.model import table
 
@@ -46,6 +47,8 @@ class Sweeper:
         The database's instance id that this daemon began with: in another database no row names our files.
     orphans
         Files without a row that names them, at the last look.
+    foreign
+        Those among them that another database's daemons wrote: they stay.
     """
 
     engine: AsyncEngine
@@ -55,7 +58,12 @@ class Sweeper:
     age_s: float
     instance: str
     orphans: int = 0
+    foreign: int = 0
     _rowless: dict[int, float] = field(default_factory=dict)
+    _authors: Authors = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._authors = Authors(self.engine, self.store, self.instance)
 
     async def sweep(self, besides: frozenset[int]) -> list[str]:
         """Delete what may go, but for the numbers `besides` (the caller's own), and give the names that went.
@@ -70,7 +78,7 @@ class Sweeper:
         names = iter(self.store.names())
         watched: set[int] = set()
         gone: list[str] = []
-        self.orphans = 0
+        self.orphans = self.foreign = 0
         while page := await asyncio.to_thread(lambda: list(islice(names, NAMES))):
             gone += await self._sweep_page(page, besides)
             watched |= self._rowless.keys() & {number for _, number in page}
@@ -101,7 +109,12 @@ class Sweeper:
         self.orphans += len(names)
         now = self.clock.monotonic()
         young = now - self._rowless.setdefault(number, now) < self.age_s
-        if young or not await _claim(self.engine, number, self.instance):
+        if young:
+            return names
+        if not await self._authors.ours(number, names):
+            self.foreign += len(names)
+            return names
+        if not await _claim(self.engine, number, self.instance):
             return names
         self.failpoints.hit("after_sweep_row")
         return frozenset()

@@ -13,7 +13,7 @@ from doubles.ingest_run import packet
 
 from stream.alertdb.names import number_of
 from stream.clock import ManualClock
-from stream.commit import sweep
+from stream.commit import authors, sweep
 from stream.commit.sweep import Sweeper
 from stream.errors import Fatal
 from stream.tables.model import table
@@ -78,6 +78,34 @@ async def test_nothing_is_swept_where_the_database_is_another_one(
             await other.sweep(frozenset())
         assert {meanwhile.value.code, at_once.value.code} == {"level1_instance"}
         assert len(list(writer.store.names())) == 2 and not await rows(url, "SELECT segment FROM segments")
+
+
+async def test_what_daemons_of_another_database_wrote_is_swept_only_where_a_segment_of_theirs_is_named(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authors, "HEADS", 1)
+    async with writing(url, tmp_path / "a") as writer:
+        for number in range(3):
+            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
+            for mine in tuple(writer.committer.segments):
+                writer.committer.segments.forget(mine.number)
+        named = await rows(url, "SELECT * FROM segments ORDER BY segment")
+        renewed, clock = "f" * 32, ManualClock()
+        await execute(url, f"UPDATE schema_version SET instance = '{renewed}'")
+
+        async def swept() -> tuple[int, int]:
+            """Names that go, and that stay as another database's."""
+            one = Sweeper(writer.engine, writer.store, clock, Meanwhile(), AGE_S, renewed)
+            await one.sweep(frozenset())
+            clock.advance(AGE_S)
+            return len(await one.sweep(frozenset())), one.foreign
+
+        await execute(url, "DELETE FROM segments")
+        assert await swept() == (0, 6), "as on a database that was just made"
+        async with writer.engine.begin() as connection:
+            await connection.execute(sa.insert(table("segments")), [row._asdict() for row in named[1:]])
+        assert await swept() == (2, 0), "as after a rebuild, which left one out"
+        assert {number for _, number in writer.store.names()} == {row.segment for row in named[1:]}
 
 
 async def test_a_sweep_reads_the_rows_of_many_segments_at_once(url: str, tmp_path: Path) -> None:

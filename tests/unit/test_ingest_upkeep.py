@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from consumers.ingest import upkeep as rules
 from consumers.ingest.upkeep import Upkeep
 from stream.clock import ManualClock
+from stream.web.health import Health
 
 ABANDONED_S = 60.0
 
@@ -26,8 +27,8 @@ class Turning:
         nothing: Any = None
         store: Any = SimpleNamespace(appends=True)
         segments: Any = _Segments()
-        sweeper: Any = SimpleNamespace(sweep=self.sweep, orphans=0)
-        outcome: Any = SimpleNamespace(allowance=allowance, allowed=lambda _: None)
+        sweeper: Any = SimpleNamespace(sweep=self.sweep, orphans=0, foreign=0)
+        outcome: Any = SimpleNamespace(allowance=allowance, allowed=lambda _: None, health=Health(self.clock))
         monkeypatch.setattr(rules, "left_behind", self.left_behind)
         self.upkeep = Upkeep(
             engine=nothing,
@@ -123,3 +124,16 @@ async def test_a_sweep_that_lists_for_minutes_rests_nine_times_as_long_and_what_
     while one.clock.monotonic() < 3000.0:
         await one.turn()
     assert one.sweeps == 3 and len(one.looks) > 100
+
+
+async def test_files_of_another_database_are_warned_of_until_they_are_gone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = Turning(monkeypatch)
+    warned = []
+    for files in (0, 8, 8, 0):
+        one.upkeep.sweeper.foreign = files
+        await one.upkeep._sweep()
+        warned.append([warning.code for warning in one.upkeep.outcome.health.warnings()])
+    assert warned == [[], ["foreign_files"], ["foreign_files"], []]
+    assert [record.message for record in caplog.records].count("foreign_files") == 1
