@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -117,11 +118,17 @@ class _ConfigFile(PydanticBaseSettingsSource):
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(_piped(path) if path.is_fifo() else path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Wrong("setting", f"config file {path} cannot be read ({error.strerror})", "check --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Wrong("setting", f"config file {path} is no TOML: {error}", "mend the file") from error
+
+
+@cache
+def _piped(path: Path) -> str:
+    """What came through a pipe, e.g. `--config <(…)`: it gives its text once, and several settings classes ask."""
+    return path.read_text(encoding="utf-8")
 
 
 class Layered(BaseSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,6 @@ from stream.layers import TABLES
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith("SKYBURST_"):
             monkeypatch.delenv(name)
@@ -39,6 +38,18 @@ def test_the_config_file_may_come_from_the_environment(tmp_path: Path, monkeypat
     monkeypatch.setenv("SKYBURST_CONFIG", str(config(tmp_path, 'survey = "file"\n[ingest]\ngroup = "night"\n')))
     assert Settings.load().survey == "file"
     assert IngestSettings.load().group == "night"
+
+
+def test_a_config_file_that_is_a_pipe_is_read_once_for_all_settings() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as file:
+        file.write('survey = "file"\n[ingest]\ngroup = "night"\n')
+    path = Path(f"/dev/fd/{reading}")
+    try:
+        assert Settings.load(config=path).survey == "file"
+        assert IngestSettings.load(config=path).group == "night"
+    finally:
+        os.close(reading)
 
 
 def test_ingest_settings_have_their_own_prefix_and_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
