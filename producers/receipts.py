@@ -2,15 +2,18 @@
 
 ``<run>.json`` is the run: where from, where to, and the ranges of message numbers that the broker acknowledged, written
 anew every second. ``<run>.unacknowledged.jsonl`` names each message that it did not. A run that was killed may send
-again what was acknowledged in its last second: the ingest daemon tells repeats.
+again what was acknowledged in its last second: the ingest daemon tells repeats. ``<run>.lock`` is locked while a
+process sends the run.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,8 +175,7 @@ class Receipts:
             if not os.access(self.folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            text = f"runs cannot be kept in {self.folder}: {error.strerror or error}"
-            raise Wrong("output", text, "name another folder with --state") from error
+            raise self._not_kept(error) from error
 
     def need_new(self, run: str) -> None:
         """Refuse an id that a run has already: its announcements stand, and its list of what is left to send.
@@ -186,6 +188,35 @@ class Receipts:
         if self._file(run).exists():
             text = f"run {run} was begun already, as {self._file(run)} has it"
             raise Wrong("run", text, "go on with it by --resume, or give this one another id")
+
+    @contextmanager
+    def hold(self, run: str) -> Iterator[None]:
+        """Keep other processes from the run while the block lasts: they would send the same, and note less of it.
+
+        Raises
+        ------
+        stream.errors.Wrong
+            ``run``: another process has it, or it is no name for one. ``output``: the folder is not to be written in.
+        """
+        if not run.replace("-", "").replace("_", "").isalnum() or len(run) > 64:
+            raise Wrong("run", f"{run!r} is no name for a run", "use up to 64 letters, digits, - and _")
+        self.open()
+        try:
+            lock = os.open(self.folder / f"{run}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise self._not_kept(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Wrong("run", f"run {run} is being sent by another process", "wait for its end, or end it") from None
+        except OSError:
+            # A file system without locks: the run goes on, as it did before there were any.
+            pass
+        try:
+            yield
+        finally:
+            os.close(lock)
 
     def save(self, receipt: Receipt, failed: Iterable[Unacknowledged] = ()) -> None:
         """Write the run's files, whole or not at all.
@@ -235,6 +266,10 @@ class Receipts:
             return {}
         entries = [Unacknowledged(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         return {entry.number: entry for entry in entries}
+
+    def _not_kept(self, error: OSError) -> Wrong:
+        text = f"runs cannot be kept in {self.folder}: {error.strerror or error}"
+        return Wrong("output", text, "name another folder with --state")
 
     def _all(self) -> Iterable[Receipt]:
         return [self._read(path) for path in sorted(self.folder.glob("*.json"))]

@@ -98,6 +98,10 @@ def replay(
     parsed = parse_pace(pace, visit_every, burst)
     announced_on = visits_topic if visits_topic and settings.survey else None
     receipts = Receipts(state or default_state())
+    if resume:
+        run = receipts.find(list(sources), topic, run).run
+    run = run or f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    click.get_current_context().with_resource(receipts.hold(run))
     earlier = _earlier(receipts, list(sources), topic, run, resume)
     cluster = Topics(settings.need("bootstrap"), security_of(settings))
     cluster.need([topic, *([announced_on] if announced_on else [])])
@@ -146,14 +150,11 @@ def _only(topics: tuple[str, ...]) -> str:
     return topics[0]
 
 
-def _earlier(receipts: Receipts, sources: list[str], topic: str, run: str | None, resume: bool) -> Earlier:
+def _earlier(receipts: Receipts, sources: list[str], topic: str, run: str, resume: bool) -> Earlier:
     if not resume:
-        name = run or f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
-        if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
-            raise Wrong("run", f"{name!r} is no name for a run", "use up to 64 letters, digits, - and _")
         receipts.open()
-        receipts.need_new(name)
-        return Earlier(Receipt(name, sources, topic, time.time()), {}, False)
+        receipts.need_new(run)
+        return Earlier(Receipt(run, sources, topic, time.time()), {}, False)
     receipt = receipts.find(sources, topic, run)
     return Earlier(receipt, receipts.unacknowledged(receipt.run), not receipt.announced)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -56,6 +58,24 @@ def test_an_id_is_given_to_one_run(tmp_path: Path) -> None:
     assert raised.value.code == "run"
     assert _earlier(receipts, ["a"], "alerts", "r2", resume=False).receipt.run == "r2"
     assert _earlier(receipts, ["a"], "alerts", "r1", resume=True).receipt.acknowledged == [(0, 4)]
+
+
+def test_a_run_that_one_process_sends_is_refused_to_another(tmp_path: Path) -> None:
+    receipts = Receipts(tmp_path)
+    receipts.save(Receipt("r1", ["a.wire"], "alerts", 5.0))
+    again = [sys.executable, "-P", "-m", "stream.cli", "replay", "a.wire", "--to", "alerts", "--state", str(tmp_path)]
+    with receipts.hold("r1"), receipts.hold("r2"):
+        for options, said in ((["--resume"], "run r1 is being sent"), (["--run", "r2"], "run r2 is being sent")):
+            done = subprocess.run([*again, *options], capture_output=True, text=True, check=False)
+            assert done.returncode == 2 and said in done.stderr
+    with receipts.hold("r1"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["../r1", "", "a b", "r" * 65])
+def test_a_run_has_a_name_that_a_file_can_have(name: str, tmp_path: Path) -> None:
+    with pytest.raises(Wrong, match="is no name for a run"), Receipts(tmp_path / "runs").hold(name):
+        pass
 
 
 def test_a_receipt_comes_back_as_it_was_saved(tmp_path: Path) -> None:
