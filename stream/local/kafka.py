@@ -18,7 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 from stream.errors import Fatal
 from stream.local.broker import DEFAULTS, TLS_LISTENERS, BrokerTls, broker_settings
 from stream.local.jars import QUICK_JAVA, classpath, find_java, kafka_jars
-from stream.local.ports import LOOPBACK, free_ports
+from stream.local.ports import LOOPBACK, free_ports, need_free
 from stream.local.process import Process, tail, wait_until
 
 _LOGGING = """status = error
@@ -108,6 +108,7 @@ class LocalKafka:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self.folder / "server.json").exists():
             self._format(jars)
+        need_free(self._settled.values(), "kafka_failed", self.folder)
         self._process = Process.start(
             [*self._command(jars), "kafka.Kafka", str(self._settings)], log=self.log, pid_file=self._pid_file
         )

@@ -15,7 +15,7 @@ from typing import Any
 import pymysql
 
 from stream.errors import Fatal
-from stream.local.ports import LOOPBACK, free_ports
+from stream.local.ports import LOOPBACK, free_ports, need_free
 from stream.local.process import Process, tail
 
 ADMINISTRATOR = "skyburst"
@@ -94,6 +94,7 @@ class LocalMariadb:
         (self.folder / "tmp").mkdir(exist_ok=True, mode=0o700)
         if not (self.folder / "server.json").exists():
             self._install()
+        need_free([self.port], "mariadb_failed", self.folder)
         first = self.folder / "first.sql"
         self._process = Process.start(
             [server, *self._arguments(first if first.exists() else None)], log=self.log, pid_file=self._pid_file

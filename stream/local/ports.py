@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Iterable
+from pathlib import Path
 
 from stream.errors import Fatal
 
@@ -32,8 +34,25 @@ def free_ports(count: int) -> list[int]:
     raise Fatal("no_free_port", f"found no {count} free ports of {LOOPBACK} between {_FIRST} and {_LAST}")
 
 
-def _is_free(port: int) -> bool:
+def need_free(ports: Iterable[int], code: str, folder: Path) -> None:
+    """Refuse to start a server whose ports, settled when `folder` was made, somebody else listens on now.
+
+    Raises
+    ------
+    Fatal
+        `code`, with the first port that is taken.
+    """
+    for port in ports:
+        # Else connections of a server that was killed just now would count for a minute.
+        if not _is_free(port, socket.SO_REUSEADDR):
+            advice = "end what listens there; or remove the folder, with its data, and begin anew on other ports"
+            raise Fatal(code, f"port {port} of {LOOPBACK}, which {folder} has from its first start, is taken", advice)
+
+
+def _is_free(port: int, *options: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        for option in options:
+            probe.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError:

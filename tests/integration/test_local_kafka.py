@@ -142,6 +142,13 @@ def test_a_broker_that_cannot_come_up_says_why(kafka: LocalKafka, tmp_path: Path
     assert raised.value.code == "kafka_failed"
 
 
+def test_a_broker_whose_port_is_taken_names_it(kafka: LocalKafka, tmp_path: Path) -> None:
+    port = kafka.bootstrap.rpartition(":")[2]
+    (tmp_path / "server.json").write_text(json.dumps({"PLAINTEXT": int(port)}))
+    with pytest.raises(Fatal, match=f"port {port} of .* is taken"):
+        LocalKafka(tmp_path).start()
+
+
 def test_missing_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(jars_module.shutil, "which", lambda *_, **__: None)
     with pytest.raises(Fatal, match="apt-get install openjdk-17-jre-headless") as raised:

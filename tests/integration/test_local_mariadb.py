@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_a_server_that_cannot_come_up_says_why(own: LocalMariadb) -> None:
     with pytest.raises(Fatal, match="innodb-page-size") as raised:
         broken.start()
     assert raised.value.code == "mariadb_failed"
+
+
+def test_a_server_whose_port_is_taken_names_it(mariadb: LocalMariadb, tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text(json.dumps({"port": mariadb.port, "password": "secret"}))
+    with pytest.raises(Fatal, match=f"port {mariadb.port} of .* is taken"):
+        LocalMariadb(tmp_path).start()
 
 
 def test_a_missing_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

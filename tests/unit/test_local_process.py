@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream.local.ports import free_ports
+from stream.errors import Fatal
+from stream.local.ports import LOOPBACK, free_ports, need_free
 from stream.local.process import Process, tail, wait_until
 
 
@@ -98,6 +99,21 @@ def test_ports_differ_are_free_and_lie_below_those_of_outgoing_connections() -> 
     for port in ports:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", port))
+
+
+def test_a_settled_port_on_which_somebody_listens_is_named_and_one_that_was_just_left_is_not(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, free_ports(1)[0]))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(Fatal, match=f"port {port} of .* is taken") as raised:
+            need_free([port], "kafka_failed", tmp_path)
+        assert raised.value.code == "kafka_failed"
+        client = socket.create_connection((LOOPBACK, port))
+        listener.accept()[0].close()
+        client.close()
+    need_free([port], "kafka_failed", tmp_path)
 
 
 def test_tail_tells_the_last_lines_or_why_there_are_none(tmp_path: Path) -> None:
