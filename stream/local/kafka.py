@@ -196,7 +196,10 @@ class LocalKafka:
         )
         if done.returncode:
             raise Fatal("kafka_failed", f"Kafka's storage in {self.folder}: {done.stdout}{done.stderr}")
-        (self.folder / "server.json").write_text(json.dumps(ports))
+        # Whole or not at all: what it lacks, no later start could tell.
+        fresh = self.folder / "server.json.new"
+        fresh.write_text(json.dumps(ports))
+        fresh.replace(self.folder / "server.json")
 
     def _admin(self) -> AdminClient:
         return AdminClient(

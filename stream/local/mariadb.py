@@ -180,9 +180,10 @@ class LocalMariadb:
         self._write_privately("server.json", json.dumps({"port": free_ports(1)[0], "password": password}))
 
     def _write_privately(self, name: str, text: str) -> None:
-        path = self.folder / name
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        fresh = self.folder / f"{name}.new"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
+        fresh.replace(self.folder / name)
 
     def _arguments(self, first: Path | None) -> list[str]:
         return [

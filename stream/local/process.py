@@ -35,7 +35,7 @@ class Process:
 
     @classmethod
     def start(cls, argv: Sequence[str], *, log: Path, pid_file: Path, env: Mapping[str, str] | None = None) -> Process:
-        """Start `argv` in its own session, its output appended to `log`, and write `pid_file`."""
+        """Start `argv` in its own session, its output appended to `log`, and write `pid_file`, or have it not run."""
         with log.open("ab") as out:
             child = subprocess.Popen(
                 list(argv),
@@ -47,7 +47,12 @@ class Process:
             )
         process = cls.of(child.pid)
         process._child = child
-        process.note(pid_file)
+        try:
+            process.note(pid_file)
+        except BaseException:
+            # Nobody would find it again.
+            process.kill()
+            raise
         return process
 
     @classmethod

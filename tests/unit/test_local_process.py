@@ -44,6 +44,13 @@ def test_a_spoilt_pid_file_names_nobody(tmp_path: Path, text: str) -> None:
     assert Process.find(tmp_path / "pid") is None
 
 
+def test_a_process_that_cannot_be_noted_is_not_left_running(tmp_path: Path) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    with pytest.raises(OSError):
+        Process.start(["sleep", "60"], log=tmp_path / "log", pid_file=tmp_path / "gone" / "pid.json")
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
 def test_a_frozen_process_is_alive_and_is_killed_after_the_deadline(sleeper: Process) -> None:
     sleeper.send(signal.SIGSTOP)
     assert wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_STOPPED, 10)
