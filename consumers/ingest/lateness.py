@@ -58,7 +58,7 @@ class Lateness:
             if visit not in known:
                 self._waiting += [(visit, count, at)] if now - at < WAIT_S else []
                 continue
-            since = [instant for instant in known[visit].stands_for_now if instant <= at]
+            since = [instant for instant in known[visit].instants if instant <= at]
             if since and count:
                 metrics.VISIT_LATENCY.observe(np.full(count, at - max(since)))
 

@@ -13,6 +13,7 @@ from stream.commit import ledger
 from stream.commit.batch import OffsetRange
 from stream.commit.identity import named_survey
 from stream.errors import Fenced
+from stream.survey.times import DAY_S, UNIX_EPOCH_MJD
 from stream.tables.model import table
 from stream.transport.announcements import Announcement, DetectorClosed, VisitOpened
 
@@ -21,14 +22,19 @@ SINK = "visits"
 
 T = TypeVar("T")
 _PAGE = 200
+_TAI_MINUS_UTC_S = 37.0
+"""Since 2017; a latency has no need of the years before, nor of astropy's table in the daemon's loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """What is announced of one visit: its night (YYYYMMDD), and the instants of its runs (s since 1970 UTC)."""
+    """What is announced of one visit: its night (YYYYMMDD), and the instants of its runs (s since 1970 UTC).
+
+    A run's instant is the one that stands for the end of readout now, as in a replay; else the end of readout itself.
+    """
 
     night: int
-    stands_for_now: tuple[float, ...]
+    instants: tuple[float, ...]
 
 
 async def store(
@@ -90,14 +96,18 @@ async def times(engine: AsyncEngine, survey: int, visits: Iterable[int]) -> dict
     found: dict[int, Times] = {}
     async with engine.connect() as connection:
         for page in _pages(sorted(set(visits))):
-            query = sa.select(rows.c.visit, rows.c.night, rows.c.standsForNow).where(
+            query = sa.select(rows.c.visit, rows.c.night, rows.c.standsForNow, rows.c.endOfReadout).where(
                 rows.c.survey == survey, rows.c.visit.in_(page)
             )
             for row in await connection.execute(query.order_by(rows.c.visit, rows.c.openedAt)):
                 before = found.get(row.visit, Times(row.night, ()))
-                instants = before.stands_for_now + (() if row.standsForNow is None else (row.standsForNow,))
-                found[row.visit] = Times(row.night, instants)
+                instant = _unix_of(row.endOfReadout) if row.standsForNow is None else row.standsForNow
+                found[row.visit] = Times(row.night, before.instants + (() if instant is None else (instant,)))
     return found
+
+
+def _unix_of(mjd_tai: float | None) -> float | None:
+    return None if mjd_tai is None else (mjd_tai - UNIX_EPOCH_MJD) * DAY_S - _TAI_MINUS_UTC_S
 
 
 def _pages(items: Sequence[T]) -> Iterator[Sequence[T]]:

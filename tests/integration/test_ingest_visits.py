@@ -94,3 +94,24 @@ async def test_without_the_topic_alerts_are_taken_all_the_same(tmp_path: Path) -
         run.send([sent(1)])
         assert await once(run, visits_topic="nobody-made-this") == 0
     assert len(await rows(run.level1, "SELECT * FROM level1")) == 1
+
+
+async def test_latency_counts_from_the_end_of_readout_where_no_instant_stands_for_it(tmp_path: Path) -> None:
+    with EmbeddedBroker() as broker:
+        broker.create_topic("alerts", 1)
+        broker.create_topic("told", 1)
+        run = IngestRun(broker.bootstrap, "alerts", f"sqlite:///{tmp_path}/l1.db", tmp_path / "alertdb")
+        await run.migrate()
+        before, summed = metrics.VISIT_LATENCY.count(), latencies()
+        ended = 40587.0 + (time.time() - 3000.0 + 37.0) / 86400.0
+        announce(run, "told", VisitOpened("lsst", VISIT, "night", NIGHT, (7, 8), ended))
+        async with living(run, visits_topic="told"):
+            run.send([sent(k) for k in range(1, 41)])
+            await until(lambda: metrics.VISIT_LATENCY.count() == before + 40, "the latency of 40 alerts")
+    assert 3000.0 <= (latencies() - summed) / 40 < 3060.0
+
+
+def latencies() -> float:
+    """Sum of all latencies of visits so far, seconds."""
+    (family,) = metrics.VISIT_LATENCY.collect()
+    return sum(sample.value for sample in family.samples if sample.name.endswith("_sum"))
