@@ -20,7 +20,7 @@ from stream.commit import ledger
 from stream.commit.announced import SINK, store
 from stream.commit.batch import OffsetRange
 from stream.commit.identity import stream_number
-from stream.errors import Fatal, Fenced, Poison, SkyburstError
+from stream.errors import Fatal, Fenced, Held, Poison, SkyburstError
 from stream.log import Log
 from stream.tables.limits import Limit, limits
 from stream.tables.trouble import translate
@@ -196,14 +196,31 @@ class Announcements:
             return {}
 
     def _place(self, parts: Sequence[Partition]) -> Mapping[Partition, int]:
-        lows = {part: self.source.watermarks(*part)[0] for part in parts}
+        lows = self._lows(parts)
+        if not lows:
+            return {}
         self._number = self._ask(stream_number(self.engine, self.source.stream_of(self.topic), self.instance))
         starts = {(self._number, partition): low for (_, partition), low in lows.items()}
         found = self._ask(ledger.begin(self.engine, starts, self.instance, SINK))
-        places = {part: found[self._number, part[1]] for part in parts}
+        places = {part: found[self._number, part[1]] for part in lows}
         self._next |= places
-        self._unplaced.difference_update(parts)
+        self._unplaced.difference_update(places)
         return places
+
+    def _lows(self, parts: Sequence[Partition]) -> dict[Partition, int]:
+        """Where the log of each begins; what is not there is asked for later.
+
+        A topic that was made again may have fewer: until the group knows, they are ours, and the others go on.
+        """
+        lows: dict[Partition, int] = {}
+        for part in parts:
+            try:
+                lows[part] = self.source.watermarks(*part)[0]
+            except Held as held:
+                self._say(held)
+                self._unplaced.discard(part)
+                self._held[part] = self.clock.monotonic()
+        return lows
 
     def _on_leave(self, parts: Sequence[Partition]) -> None:
         for part in parts:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stream.alert import Records, Stream
-from stream.errors import Transient
+from stream.errors import Held, Transient
 from stream.transport.source import OnAssign, OnLeave, Partition, PartitionTrouble
 
 Step = Callable[[], list[Records] | None]
@@ -33,6 +33,8 @@ class ScriptedSource:
         The log of each partition, (0, 0) where it is not told.
     silent
         Partitions without a leader.
+    absent
+        Partitions that their topic has no more.
     told
         Troubles for the next `troubles`.
     """
@@ -45,6 +47,7 @@ class ScriptedSource:
     at_end: dict[Partition, int] = field(default_factory=dict)
     bounds: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     silent: set[Partition] = field(default_factory=set)
+    absent: set[Partition] = field(default_factory=set)
     told: list[PartitionTrouble] = field(default_factory=list)
     gone: Exception | None = None
     joins: bool = False
@@ -95,6 +98,8 @@ class ScriptedSource:
     def watermarks(self, topic: str, partition: int, timeout_s: float = 5.0) -> tuple[int, int]:
         if (topic, partition) in self.silent:
             raise Transient("broker_away", f"{topic}[{partition}] has no leader")
+        if (topic, partition) in self.absent:
+            raise Held("topic_gone", f"{topic}[{partition}] is not there")
         return self.bounds.get((topic, partition), (0, 0))
 
     def partitions(self, topic: str) -> int:

@@ -95,6 +95,31 @@ async def test_a_partition_that_was_in_trouble_is_read_again_and_holds_up_neithe
     assert [(row.visit, row.alerts) for row in await stored(engine, "detector_closed")] == [(1, 3)]
 
 
+async def test_a_partition_that_its_topic_has_no_more_holds_up_neither_the_others_nor_the_polls(
+    engine: AsyncEngine,
+) -> None:
+    """A topic made again with fewer: only polls bring the news that the group took B away."""
+    one = await Reading.of(engine)
+    source = one.source
+
+    def again() -> None:
+        source.absent.add(B)
+        source.stop(A, "topic_recreated")
+        source.stop(B, "topic_recreated")
+
+    asyncio.get_running_loop().call_later(15, one.reader.stop)
+    await one.run(
+        lambda: source.give(A, B),
+        again,
+        lambda: one.clock.advance(RETRY_S),
+        lambda: said(0, DetectorClosed("lsst", 1, 2, "a", 3)),
+        lambda: source.take_away(B),
+        lambda: one.clock.advance(RETRY_S),
+    )
+    assert [row.visit for row in await stored(engine, "detector_closed")] == [1]
+    assert source.sought == [(A, 0)]
+
+
 async def test_what_no_table_can_hold_is_stepped_over_and_what_is_not_finite_is_none(engine: AsyncEngine) -> None:
     one = await Reading.of(engine)
     nan = VisitOpened("lsst", 5, "a", 20260305, (1,), math.nan, math.inf)
