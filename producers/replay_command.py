@@ -22,7 +22,7 @@ from producers.watch import watch_for
 from stream.cli.options import json_option, shared_options
 from stream.cli.output import show_fields
 from stream.clock import SystemClock
-from stream.config import Settings
+from stream.config import Settings, need_apart
 from stream.errors import Wrong
 from stream.transport.admin import Topics, TopicState
 from stream.transport.kafka import STOCK_SEND, KafkaPublisher, SendLimits
@@ -97,6 +97,7 @@ def replay(
     topic = to or _only(settings.need_topics())
     parsed = parse_pace(pace, visit_every, burst)
     announced_on = visits_topic if visits_topic and settings.survey else None
+    need_apart(announced_on, [topic])
     receipts = Receipts(state or default_state())
     if resume:
         run = receipts.find(list(sources), topic, run).run

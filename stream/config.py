@@ -122,6 +122,19 @@ class Settings(Layered):
         return self.topic
 
 
+def need_apart(visits_topic: str | None, topics: Collection[str]) -> None:
+    """Hold the topic with the announcements, where there is one, against those with alerts.
+
+    Raises
+    ------
+    Wrong
+        ``topic_of_visits``: it is one of `topics`.
+    """
+    if visits_topic and visits_topic in topics:
+        advice = "give alerts and announcements a topic each, or leave visits_topic empty"
+        raise Wrong("topic_of_visits", f"{visits_topic} is the topic with the announcements of visits", advice)
+
+
 MIB = 1 << 20
 
 
@@ -204,16 +217,8 @@ class IngestSettings(Layered):
     )
 
     def need_apart(self, topics: Collection[str]) -> None:
-        """Hold the topic with the announcements against those with alerts.
-
-        Raises
-        ------
-        Wrong
-            ``topic_of_visits``: it is one of `topics`.
-        """
-        if self.visits_topic and self.visits_topic in topics:
-            advice = "give alerts and announcements a topic each, or leave visits_topic empty"
-            raise Wrong("topic_of_visits", f"{self.visits_topic} is the topic with the announcements of visits", advice)
+        """As the function of this name, for the setting `visits_topic`."""
+        need_apart(self.visits_topic, topics)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -6,7 +6,7 @@ import click
 
 from stream.cli.options import json_option, shared_options
 from stream.cli.output import show
-from stream.config import Settings
+from stream.config import Settings, need_apart
 from stream.errors import Held
 from stream.transport.admin import VISIT_SETTINGS, Topics, TopicState, TopicWish
 from stream.transport.security import security_of
@@ -57,6 +57,7 @@ def describe(settings: Settings, visits_topic: str, as_json: bool) -> int:
 
 
 def _wishes(settings: Settings, visits_topic: str, partitions: int, replication: int) -> list[TopicWish]:
+    need_apart(visits_topic, settings.need_topics())
     wishes = [TopicWish(name, partitions, replication) for name in settings.need_topics()]
     if visits_topic:
         wishes.append(TopicWish(visits_topic, 1, replication, VISIT_SETTINGS))

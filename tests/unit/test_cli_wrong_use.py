@@ -161,6 +161,21 @@ def test_a_check_says_so_of_a_topic_with_announcements() -> None:
     assert (finding.verdict, code) == ("fails", 2) and "topic_of_visits" in finding.text
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay", "synthetic:visits=1", "--to", "told", "--visits-topic", "told", "--survey", "lsst"],
+        ["topics", "create", "--topic", "a,told", "--visits-topic", "told"],
+        ["topics", "describe", "--topic", "told", "--visits-topic", "told"],
+    ],
+)
+def test_no_verb_takes_one_topic_for_alerts_and_for_the_announcements(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, err = ended(capsys, *arguments, "--bootstrap", "127.0.0.1:1")
+    assert (code, "told is the topic with the announcements of visits" in err) == (2, True)
+
+
 def test_a_check_says_so_of_a_store_that_cannot_be(tmp_path: Path) -> None:
     settings = Settings(alertdb="ftp://x")
     ((_, finding, code),) = _run(iter([("alertdb", "", lambda: _alertdb(settings, IngestSettings()))]))
