@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stream.alertdb.port import SegmentStore
 from stream.alertdb.segment import SegmentRef
@@ -17,7 +18,7 @@ from stream.commit.committer import Committer
 from stream.commit.gap import Where
 from stream.errors import Held
 from stream.tables.model import table
-from stream.tables.nights import FIRST, block_of, clear_first, retire
+from stream.tables.nights import block_of, clear_part, retire
 
 Row = sa.Row[Any]
 
@@ -45,27 +46,42 @@ async def retire_nights(committer: Committer, where: Where, before: int) -> Reti
     """
     bound, store = block_of(before), committer.segments.store
     gone: list[Row] = []
-    # Until there is none left: late alerts may have come meanwhile, and their rows go with the others'.
-    while going := [row for row in await _segments(committer, bound) if row.state != "retired"]:
-        if any(row.state == "open" for row in going):
-            text = f"segments of nights before {bound} are still open"
-            raise Held("retire_open", text, "a daemon seals them ten minutes after their last alert, or when it ends")
-        ranges = await asyncio.to_thread(_ranges, store, going)
-        batch = where.batch((), f"retired: nights before {bound}", accepted=False)
-        await committer.commit(replace(batch, retired=ranges))
-        for row in going:
-            await asyncio.to_thread(store.retire, _ref(row))
-            await _mark(committer, row)
+    emptied: dict[str, None] = {}
+    cleared = False
+    # Until there is none left: late alerts may come meanwhile, and their rows may just have gone with the others'.
+    while (going := [row for row in await _segments(committer, bound) if row.state != "retired"]) or not cleared:
+        await _let_go(committer, where, going, bound)
         gone += going
-    cleared = await clear_first(committer.engine, before)
-    async with committer.engine.begin() as connection:
-        partitions = await retire(connection, before)
+        emptied |= dict.fromkeys(await _clear(committer.engine, before))
+        cleared = True
     for row in await _segments(committer, bound):
         if row.state == "retired":
             for name in (row.dataName, row.indexName):
                 await asyncio.to_thread(store.remove, name)
-    emptied = (FIRST,) if cleared else ()
-    return Retired(bound, len(gone), sum(row.dataLength + row.indexLength for row in gone), (*emptied, *partitions))
+    return Retired(bound, len(gone), sum(row.dataLength + row.indexLength for row in gone), tuple(emptied))
+
+
+async def _let_go(committer: Committer, where: Where, going: Sequence[Row], bound: int) -> None:
+    """Say in the files which ranges go with the segments of `going`, leave their markers, and mark their rows."""
+    if not going:
+        return
+    if any(row.state == "open" for row in going):
+        text = f"segments of nights before {bound} are still open"
+        raise Held("retire_open", text, "a daemon seals them ten minutes after their last alert, or when it ends")
+    store = committer.segments.store
+    ranges = await asyncio.to_thread(_ranges, store, going)
+    batch = where.batch((), f"retired: nights before {bound}", accepted=False)
+    await committer.commit(replace(batch, retired=ranges))
+    for row in going:
+        await asyncio.to_thread(store.retire, _ref(row))
+        await _mark(committer, row)
+
+
+async def _clear(engine: AsyncEngine, before: int) -> list[str]:
+    """Let the rows of Level-1 go; the partitions that were dropped or emptied, or lost some."""
+    name, cleared = await clear_part(engine, before)
+    async with engine.begin() as connection:
+        return [name] * (cleared > 0) + await retire(connection, before)
 
 
 async def _segments(committer: Committer, bound: int) -> list[Row]:

@@ -23,6 +23,7 @@ PORTION = 10_000
 ALTER_WAIT_S = 5
 """Seconds that an ALTER TABLE waits for transactions that have its table: whoever comes later waits behind it."""
 FIRST, _LAST = "earlier", "later"
+_MJD_0 = date(1858, 11, 17).toordinal()
 _NAME = re.compile(r"p(\d{8})")
 
 
@@ -123,29 +124,42 @@ async def alter(conn: AsyncConnection, name: str, what: str) -> None:
         await conn.exec_driver_sql(f"ALTER TABLE {name}{wait} {what}".replace("%", "%%"))
 
 
-async def clear_first(engine: AsyncEngine, before_night: int) -> int:
-    """Delete the rows before the block of `before_night` from the first partition, where that reaches beyond them.
+async def clear_part(engine: AsyncEngine, before_night: int) -> tuple[str, int]:
+    """Delete the rows before the block of `before_night` from the partition that holds nights on both sides of it.
 
-    In portions, so that no transaction is long (the migrate role). `retire` does the rest: a first partition that lies
-    wholly before them, and SQLite, are its own.
+    That is the first one where it reaches so far; else the one that has taken, since the partitions before it were
+    dropped, late alerts of their nights. In portions, so that no transaction is long (the migrate role). `retire` does
+    the rest: partitions that lie wholly before the block, and SQLite, are its own.
 
     Returns
     -------
-    int
-        Rows deleted.
+    tuple
+        Name of that partition (empty where there is none), and rows deleted.
     """
     bound, gone = block_of(before_night), 0
     async with engine.connect() as conn:
-        have = await partitions(conn)
-        if not have or have[0].below is None or have[0].below <= bound:
-            return 0
-        delete_some = f"DELETE FROM level1 PARTITION ({FIRST}) WHERE night < {bound} LIMIT {PORTION}"  # noqa: S608
-        while True:
-            count = (await conn.exec_driver_sql(delete_some)).rowcount
-            await conn.commit()
-            gone += count
-            if count < PORTION:
-                return gone
+        name = _split_by(await partitions(conn), bound)
+        if name is None:
+            return "", 0
+        surveys = await conn.exec_driver_sql(f"SELECT DISTINCT survey FROM level1 PARTITION ({name})")  # noqa: S608
+        # Found by the index of times: to go through a partition of thirty nights takes long. Whatever its survey says,
+        # a night ends within a day of its date; a day more is for TAI ahead of UTC.
+        upto = day_of(bound).toordinal() - _MJD_0 + 2
+        for survey in surveys.scalars().all():
+            where = f"survey = {survey} AND midpointMjdTai < {upto} AND night < {bound}"
+            delete_some = f"DELETE FROM level1 PARTITION ({name}) WHERE {where} LIMIT {PORTION}"  # noqa: S608
+            count = PORTION
+            while count == PORTION:
+                count = (await conn.exec_driver_sql(delete_some)).rowcount
+                await conn.commit()
+                gone += count
+    return name, gone
+
+
+def _split_by(have: Sequence[Partition], bound: int) -> str | None:
+    """The partition that may hold nights before `bound` and others; None where one begins there, or there are none."""
+    at = next((n for n, part in enumerate(have) if part.below is None or part.below > bound), 0)
+    return have[at].name if have and (at == 0 or have[at - 1].below != bound) else None
 
 
 async def retire(conn: AsyncConnection, before_night: int) -> list[str]:

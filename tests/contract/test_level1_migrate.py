@@ -25,7 +25,7 @@ from stream.tables.model import Version, metadata, table, version
 from stream.tables.nights import (
     Partition,
     block_of,
-    clear_first,
+    clear_part,
     ensure_partitions,
     partitions,
     retire,
@@ -299,11 +299,11 @@ async def test_retiring_clears_a_first_partition_that_reaches_beyond_the_block_i
     monkeypatch.setattr(tables_nights, "PORTION", 2)
     inside, at, later = 20200101, block_of(20260305), 20261101
     await put(server, batch(np.arange(7), rng, night=column([inside] * 5 + [at, later])))
-    assert await clear_first(server, at + 3) == 5
+    assert await clear_part(server, at + 3) == ("earlier", 5)
     async with server.begin() as conn:
         assert await retire(conn, at + 3) == []
     assert set(await stored(server)) == {5, 6}
-    assert await clear_first(server, 20261229) == 0, "that one goes as a whole"
+    assert await clear_part(server, 20261229) == ("", 0), "that one goes as a whole"
 
 
 async def test_on_sqlite_there_are_no_partitions_to_make(tmp_path: object) -> None:

@@ -36,3 +36,21 @@ async def test_retired_nights_leave_markers_and_the_others_stay(
     assert len(list((tmp_path / "alertdb" / str(old)).iterdir())) == 2
     judged = await call(run, "verify", "--offline")
     assert judged.code == 0, judged.out + judged.err
+
+
+async def test_late_alerts_of_retired_nights_go_with_the_next_retirement(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    kafka.create_topic(topic)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    run.send([sent(1, mjd=MJD - 60), sent(2, mjd=MJD - 60), sent(3)])
+    assert await run.ingest() == 0
+    assert (await call(run, "level1", "retire", "--before", str(NIGHT))).code == 0
+    run.send([sent(1, mjd=MJD - 60), sent(4, mjd=MJD - 50), sent(5)])
+    assert await run.ingest() == 0
+    assert len(await rows(run.level1, "SELECT 1 FROM level1")) == 4
+    done = await call(run, "level1", "retire", "--before", str(NIGHT), "--json")
+    assert (done.code, done.json["segments"]) == (0, 2), done.err
+    kept = await rows(run.level1, "SELECT diaSourceId FROM level1 ORDER BY diaSourceId")
+    assert [row.diaSourceId for row in kept] == [3, 5]
