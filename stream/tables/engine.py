@@ -22,7 +22,7 @@ from sqlalchemy.engine.interfaces import PoolProxiedConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from stream.errors import Fatal, Wrong
+from stream.errors import Fatal, Transient, Wrong
 from stream.tls import FILES, tls_of
 
 LOCK_WAIT_S = 5
@@ -225,6 +225,9 @@ def _settle(engine: Engine, readonly: bool) -> None:
     if engine.dialect.name != "sqlite":
         return
 
+    file = Path(str(engine.url.database))
+    began: list[tuple[int, int]] = []
+
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
@@ -233,14 +236,28 @@ def _settle(engine: Engine, readonly: bool) -> None:
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute(f"PRAGMA query_only = {'ON' if readonly else 'OFF'}")
         cursor.close()
+        if not began:
+            began.append(_identity(file))
 
     if readonly:
         event.listen(engine, "do_connect", _must_be_there)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        if not readonly and _identity(file) not in began:
+            text = f"{file} is not the file with which this process began"
+            raise Fatal("level1_instance", text, "start it again, once the database behind `level1` is the right one")
         # A transaction that reads before it writes fails at once with "database is locked", whatever the timeout.
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    """Device and inode. SQLite writes on into a file that was moved, beside a journal that has another one's name."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        raise Transient("level1_away", f"there is no {file} any more", "bring it back, or end this process") from None
+    return found.st_dev, found.st_ino
 
 
 def _must_be_there(_dialect: Any, _record: Any, arguments: list[Any], _options: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stream.errors import Fatal, Wrong
+from stream.errors import Fatal, SkyburstError, Wrong
 from stream.tables.engine import level1_url, open_engine, open_reader, sqlite_file
 from stream.tables.lock import only_daemon
 from stream.tables.roles import Role, roles_sql
@@ -121,3 +122,28 @@ def test_a_password_that_would_need_escaping_is_refused(password: str) -> None:
 def test_a_database_name_is_letters_digits_and_underscores(name: str) -> None:
     with pytest.raises(Wrong):
         roles_sql(name, PASSWORDS)
+
+
+async def test_nothing_is_written_into_an_sqlite_file_that_its_name_no_longer_leads_to(tmp_path: Path) -> None:
+    file, aside = tmp_path / "l1.db", tmp_path / "aside.db"
+    engine = open_engine(f"sqlite:///{file}")
+
+    async def write(statement: str) -> str:
+        try:
+            async with engine.begin() as conn:
+                await conn.exec_driver_sql(statement)
+        except SkyburstError as error:
+            return error.code
+        return ""
+
+    try:
+        assert await write("CREATE TABLE a (b INT)") == ""
+        file.rename(aside)
+        assert await write("INSERT INTO a VALUES (1)") == "level1_away"
+        aside.rename(file)
+        assert await write("INSERT INTO a VALUES (2)") == ""
+        file.rename(aside)
+        shutil.copy(aside, file)
+        assert await write("INSERT INTO a VALUES (3)") == "level1_instance"
+    finally:
+        await engine.dispose()
