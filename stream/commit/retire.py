@@ -69,7 +69,7 @@ async def _let_go(committer: Committer, where: Where, going: Sequence[Row], boun
         text = f"segments of nights before {bound} are still open"
         raise Held("retire_open", text, "a daemon seals them ten minutes after their last alert, or when it ends")
     store = committer.segments.store
-    ranges = await asyncio.to_thread(_ranges, store, going)
+    ranges = await asyncio.to_thread(_ranges, store, going, await _retired(committer))
     batch = where.batch((), f"retired: nights before {bound}", accepted=False)
     await committer.commit(replace(batch, retired=ranges))
     for row in going:
@@ -95,6 +95,14 @@ async def _segments(committer: Committer, bound: int) -> list[Row]:
         return list(await connection.execute(query.order_by(segments.c.segment)))
 
 
+async def _retired(committer: Committer) -> set[int]:
+    """The segments that were retired before: their parts of commits are gone already."""
+    segments = table("segments")
+    async with committer.engine.connect() as connection:
+        query = sa.select(segments.c.segment).where(segments.c.state == "retired")
+        return set((await connection.execute(query)).scalars())
+
+
 async def _mark(committer: Committer, row: Row) -> None:
     segments = table("segments")
     async with committer.engine.begin() as connection:
@@ -107,9 +115,9 @@ def _ref(row: Row) -> SegmentRef:
     return SegmentRef(row.segment, row.dataName, row.indexName, row.dataLength, row.indexLength)
 
 
-def _ranges(store: SegmentStore, rows: Sequence[Row]) -> tuple[OffsetRange, ...]:
-    """The ranges of commits of which every part is in the segments of `rows`, joined where they touch."""
-    going = {row.segment for row in rows}
+def _ranges(store: SegmentStore, rows: Sequence[Row], retired: set[int]) -> tuple[OffsetRange, ...]:
+    """The ranges of commits of which every part is in the segments of `rows` or `retired`, joined where they touch."""
+    going = retired | {row.segment for row in rows}
     found: set[tuple[int, int, int, int]] = set()
     for row in rows:
         with store.read(_ref(row)) as reader:
