@@ -16,6 +16,7 @@ from stream.audit.findings import Findings
 from stream.audit.scratch import Scratch
 from stream.audit.seen import rest_digest
 from stream.audit.stored import Ledger, Place, Stored
+from stream.audit.went import Went
 from stream.clock import SystemClock
 from stream.errors import SkyburstError, Transient
 from stream.transport.kafka.topic_ids import TopicIds
@@ -148,7 +149,7 @@ class Comparison:
     stored: Stored
     scratch: Scratch
     findings: Findings
-    gaps: Sequence[tuple[int, int, int, int]]
+    went: Went
 
     def partition(self, place: Place, topic: str, first: int, kept: Retained) -> tuple[int, int, int]:
         """Compare one partition; gives the first offset compared, how many were, and how many the broker lost."""
@@ -176,7 +177,7 @@ class Comparison:
         return low, compared, gone
 
     def _missing(self, place: Place, topic: str, offset: int) -> None:
-        if any(gap[:2] == place and gap[2] <= offset < gap[3] for gap in self.gaps):
+        if self.went.takes(place, offset):
             return
         text = "the broker has it, the ledger covers it, and no segment holds it"
         self.findings.add(1, "packet_missing", text, _where(place, topic, offset))

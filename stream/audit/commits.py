@@ -12,14 +12,13 @@ from stream.audit.notes import Note, shared_note
 from stream.audit.places import Places
 from stream.audit.scratch import Scratch
 from stream.audit.stored import Ledger, Place, Row, Stored
+from stream.audit.went import Bounds, Went
 
 _KINDS = {"new": "new", "repeated": "repeated", "conflict": "conflicts", "quarantined": "quarantined"}
 _LIFTED = "lifted"
 """A record that left quarantine: one less of those that were put there."""
 RECENT_S = 60.0
 """By so much the clocks of daemons may be wrong."""
-Bounds = tuple[int, int, int, int]
-"""Stream, partition, start, end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,10 @@ class Commits:
         Whether a segment may have parts of the commits and was not read (another night, retired).
     began
         Seconds since 1970-01-01 UTC at which the audit began.
-    retired
-        Ranges of which no packet stays, as the files tell.
+    gone
+        Segments that were retired.
+    went
+        Takes what the files tell of messages that were let go of.
     """
 
     stored: Stored
@@ -49,7 +50,8 @@ class Commits:
     first: Mapping[Place, int]
     elsewhere: Collection[int] | None
     began: float
-    retired: list[Bounds] = field(default_factory=list)
+    gone: Collection[int] = ()
+    went: Went = field(default_factory=Went)
 
     def from_files(self) -> None:
         """Every commit that the files tell of."""
@@ -65,7 +67,9 @@ class Commits:
             )
             for commit, body in page:
                 note = shared_note(body)
-                self.retired.extend(note.retired)
+                self.went.whole.extend(note.retired)
+                if messages := sum(n for segment, n in note.parts if segment in self.gone):
+                    self.went.part(commit, ranges.get(commit, []), messages)
                 row = rows.get(commit)
                 if row is None:
                     self._unknown(note, ranges.get(commit, []))
@@ -121,7 +125,7 @@ class Commits:
 
     def _retired(self, row: Row) -> bool:
         one = (row.stream, row.kafkaPartition, row.startOffset, row.endOffset)
-        return any(_inside(one, went) for went in self.retired)
+        return any(_inside(one, went) for went in self.went.whole)
 
     def _unknown(self, note: Note, rows: Sequence[Row]) -> None:
         """A commit that the tables do not have: a rebuild leaves out what others cover, and what lies behind a gap."""

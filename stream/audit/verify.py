@@ -22,6 +22,7 @@ from stream.audit.segment import Around, Segment, missing
 from stream.audit.standing import Standing
 from stream.audit.stored import Ledger, Place, Row, Stored
 from stream.audit.tiling import Tiling
+from stream.audit.went import Went
 from stream.clock import Clock
 from stream.errors import Fatal
 from stream.survey import Survey
@@ -121,6 +122,7 @@ class _Audit:
             first=first,
             elsewhere=elsewhere,
             began=self.began,
+            gone=around.retired,
         )
         commits.from_files()
         if self.night is None:
@@ -138,7 +140,9 @@ class _Audit:
             night=self.night,
             began=self.began,
         ).judge()
-        return self._compare(retained, first, [*gaps, *commits.retired])
+        commits.went.whole.extend(gaps)
+        commits.went.settle()
+        return self._compare(retained, first, commits.went)
 
     def _segments(self, retained: Mapping[Place, Retained]) -> Around:
         around = Around(
@@ -186,9 +190,7 @@ class _Audit:
                 row = now
         missing(around, row, Absent(row.dataName))
 
-    def _compare(
-        self, retained: Mapping[Place, Retained], first: Mapping[Place, int], gaps: list[tuple[int, int, int, int]]
-    ) -> list[Compared]:
+    def _compare(self, retained: Mapping[Place, Retained], first: Mapping[Place, int], went: Went) -> list[Compared]:
         out = []
         for (stream, partition), end in sorted(self.ledger.next.items()):
             place = (stream, partition)
@@ -199,7 +201,7 @@ class _Audit:
                 reason = "not asked" if self.broker is None else self.broker.reason(stream)
                 out.append(Compared(stream, topic, partition, begin, end, end, None, 0, 0, reason or "one night only"))
                 continue
-            comparison = Comparison(self.broker, self.stored, self.scratch, self.findings, gaps)
+            comparison = Comparison(self.broker, self.stored, self.scratch, self.findings, went)
             low, compared, gone = comparison.partition(place, topic, begin, kept)
             lag = max(0, kept.log_end - end)
             out.append(Compared(stream, topic, partition, begin, low, end, lag, compared, gone, ""))

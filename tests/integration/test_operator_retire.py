@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from doubles.called import call
@@ -54,3 +56,39 @@ async def test_late_alerts_of_retired_nights_go_with_the_next_retirement(
     assert (done.code, done.json["segments"]) == (0, 2), done.err
     kept = await rows(run.level1, "SELECT diaSourceId FROM level1 ORDER BY diaSourceId")
     assert [row.diaSourceId for row in kept] == [3, 5]
+
+
+async def test_a_commit_whose_nights_go_one_after_the_other_is_proven_and_rebuilt_all_the_time(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    kafka.create_topic(topic)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    run.send([sent(1, mjd=MJD - 60), sent(2)])
+    assert await run.ingest(batch_age_s=5.0, until_idle_s=0.5) == 0
+    assert len(await rows(run.level1, "SELECT 1 FROM commits")) == 1
+    run.send([sent(3, mjd=MJD + 40)])
+    assert await run.ingest() == 0
+    for before, left in ((NIGHT, 2), (20260410, 1)):
+        assert (await call(run, "level1", "retire", "--before", str(before))).code == 0
+        judged = await call(run, "verify")
+        assert judged.code == 0, judged.out + judged.err
+        again = replace(run, level1=f"sqlite:///{tmp_path}/again-{before}.db")
+        await again.migrate()
+        made = await call(again, "level1", "rebuild", "--json")
+        assert (made.code, made.json["alerts"]) == (0, left), made.err
+
+
+async def test_verify_passes_over_no_more_than_was_retired_of_a_commit(
+    kafka: LocalKafka, topic: str, level1_url: str, tmp_path: Path
+) -> None:
+    kafka.create_topic(topic)
+    run = IngestRun(kafka.bootstrap, topic, level1_url, tmp_path / "alertdb")
+    await run.migrate()
+    run.send([sent(1, mjd=MJD - 60), sent(2), sent(3, mjd=MJD + 1)])
+    assert await run.ingest(batch_age_s=5.0, until_idle_s=0.5) == 0
+    assert (await call(run, "level1", "retire", "--before", str(NIGHT))).code == 0
+    shutil.rmtree(tmp_path / "alertdb" / str(NIGHT))
+    judged = await call(run, "verify", "--json")
+    assert judged.code == 1
+    assert sum(one["code"] == "packet_missing" for one in judged.json["findings"]) == 1
