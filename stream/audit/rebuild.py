@@ -41,6 +41,7 @@ from stream.errors import Fatal, Held, SkyburstError
 from stream.level1.write import statement_limit
 from stream.sky import Layout
 from stream.survey import Survey
+from stream.tables.engine import unhurried
 from stream.tables.migrate import check, renew_instance
 from stream.tables.model import UNFINISHED, Version, table, version
 from stream.tables.trouble import translated
@@ -255,6 +256,7 @@ class Rebuild:
         done = 0
         if waiting:
             async with self.engine.begin() as connection:
+                await unhurried(connection)
                 for commit, ranges in waiting:
                     done += await taking.take(connection, catalogue.note(commit), ranges)
         return done

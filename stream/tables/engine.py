@@ -20,7 +20,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
 from sqlalchemy.engine.interfaces import PoolProxiedConnection
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from stream.errors import Fatal, Transient, Wrong
 from stream.tls import FILES, tls_of
@@ -137,6 +137,12 @@ def open_engine(url: str | URL, *, pool_size: int = 4, readonly: bool = False) -
     engine = create_async_engine(bare, **_options(ours, pool_size, readonly))
     _settle(engine.sync_engine, readonly)
     return engine
+
+
+async def unhurried(connection: AsyncConnection) -> None:
+    """Let writing transactions of this connection stand idle: for whoever reads files in one, and holds up nobody."""
+    if connection.dialect.name != "sqlite":
+        await connection.exec_driver_sql("SET SESSION idle_write_transaction_timeout = 0")
 
 
 def open_reader(url: str | URL) -> Engine:

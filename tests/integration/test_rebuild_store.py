@@ -17,6 +17,7 @@ from doubles.ingest_live import rows as asked
 from doubles.ingest_run import IngestRun, sent
 from doubles.nursery import Nursery
 from doubles.rebuilding import rebuild
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.audit import taking
 from stream.audit.files import open_files
@@ -114,6 +115,22 @@ async def test_rebuild_names_each_segment_as_it_was_but_for_open_ones_which_are_
     assert sum(row["state"] == "open" for row in before.values()) == 2
     for path, content in files.items():
         assert (folder / path).read_bytes() == content, "no file of the old store is changed"
+
+
+async def test_rebuild_may_read_files_for_longer_than_a_writing_transaction_may_stand_idle(
+    old: History, level1_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = []
+    real = taking.Taking.take
+
+    async def take(self: taking.Taking, connection: AsyncConnection, *rest: Any) -> bool:
+        answer = await connection.exec_driver_sql("SELECT @@idle_write_transaction_timeout")
+        allowed.append(answer.scalar_one())
+        return await real(self, connection, *rest)
+
+    monkeypatch.setattr(taking.Taking, "take", take)
+    await rebuild(level1_url, folder)
+    assert set(allowed) == {0}
 
 
 async def test_rebuild_keeps_readers_and_decoders_of_no_more_segments_than_it_may(
