@@ -83,6 +83,8 @@ class Taking:
         parts = [self._part(segment, ordinal, ranges, held) for segment, ordinal in self.catalogue.parts(note.commit)]
         survey = self._survey(parts)
         counted = Counter((one["stream"], one["partition"]) for _, mine in parts for one in mine if one["part"] == 0)
+        if len(parts) < len(note.parts):  # the others were retired: what is not clipped has the records that it had
+            counted |= Counter({(one.stream, one.partition): one.records for one in {*ranges} & {*note.ranges}})
         await self._record(connection, note, self._digest(note, parts), ranges, counted)
         lifted = await mark_redriven(connection, held, note.commit)
         alerts = self._alerts(parts, note.commit, connection.dialect.name)

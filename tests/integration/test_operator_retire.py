@@ -77,6 +77,8 @@ async def test_a_commit_whose_nights_go_one_after_the_other_is_proven_and_rebuil
         await again.migrate()
         made = await call(again, "level1", "rebuild", "--json")
         assert (made.code, made.json["alerts"]) == (0, left), made.err
+        judged = await call(again, "verify")
+        assert judged.code == 0, judged.out + judged.err
 
 
 async def test_verify_passes_over_no_more_than_was_retired_of_a_commit(
