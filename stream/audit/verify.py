@@ -79,7 +79,9 @@ def verify(stores: Stores, night: int | None = None) -> Report:
     found = stored.version()
     if found != (version().major, version().minor):
         told = "no tables" if found is None else f"version {found[0]}.{found[1]}"
-        advice = REBUILT_AGAIN if found == astuple(UNFINISHED) else "run skyburst level1 migrate"
+        newer = found is not None and found > astuple(version())
+        advice = "verify with the newer skyburst that migrated them" if newer else "run skyburst level1 migrate"
+        advice = REBUILT_AGAIN if found == astuple(UNFINISHED) else advice
         raise Fatal("level1_version", f"Level-1 has {told}, this skyburst reads {version()}", advice)
     ledger, streams = stored.ledger(), stored.streams()
     broker = stores.connect(streams) if stores.connect else None

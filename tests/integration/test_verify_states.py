@@ -10,8 +10,8 @@ from doubles.broken_store import ON_SQLITE, Store
 
 from stream.alertdb.segment import SegmentRef
 from stream.alertdb.store import open_store
-from stream.errors import Transient
-from stream.tables.model import table
+from stream.errors import Fatal, Transient
+from stream.tables.model import table, version
 
 REF = ("segment", "dataName", "indexName", "dataLength", "indexLength")
 
@@ -74,3 +74,12 @@ def test_verify_names_a_file_behind_a_link_that_no_reader_follows_and_reads_the_
     assert report.findings.counts["rows"] > 0
     with pytest.raises(Transient, match="links are not followed"):
         open_store(str(store.folder)).read(SegmentRef(*(row[name] for name in REF)))
+
+
+@ON_SQLITE
+def test_verify_sends_nobody_to_migrate_tables_that_are_newer_than_it_reads(store: Store) -> None:
+    store.change(sa.update(table("schema_version")).values(minor=version().minor + 1))
+    with pytest.raises(Fatal) as caught:
+        store.verify()
+    store.change(sa.update(table("schema_version")).values(minor=version().minor))
+    assert caught.value.code == "level1_version" and "newer skyburst" in str(caught.value)
