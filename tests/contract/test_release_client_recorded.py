@@ -349,6 +349,17 @@ async def test_what_a_gateway_says_of_a_service_that_is_busy_or_away_is_no_answe
         await controller.databases()
 
 
+@pytest.mark.parametrize("content", [b"", b"\r\n", b'{"success":1,"datab', b"{"])
+async def test_a_good_answer_that_is_empty_or_breaks_off_is_none(content: bytes) -> None:
+    class Broken(Answering):
+        async def send(self, request: Request) -> Answer:
+            return Answer(200, content)
+
+    controller, _ = Broken("").parties()
+    with pytest.raises(LostAnswer, match="HTTP 200"):
+        await controller.end(1, abort=False)
+
+
 @pytest.mark.parametrize("character", ["|", ";", " "])
 def test_a_delimiter_that_the_service_refuses_is_refused_here(character: str) -> None:
     with pytest.raises(Wrong) as error:

@@ -189,6 +189,9 @@ class Wire:
         except (ValueError, KeyError, TypeError):
             if answer.status >= 500 or answer.status in _LATER:
                 raise LostAnswer(what, f"HTTP {answer.status}") from None
+            if _broke_off(answer.content):
+                why = f"HTTP {answer.status}, and {'half an answer' if answer.content.strip() else 'nothing'} in it"
+                raise LostAnswer(what, why) from None
             text = f"what answers to {what} is no ingest service of Qserv (HTTP {answer.status})"
             raise Fatal("qserv_answer", text, "check SKYBURST_QSERV") from None
         if good:
@@ -201,3 +204,15 @@ class Wire:
         if words.startswith("failed to pass authorization"):
             raise Wrong("qserv_auth", f"{what}: {words}", "check SKYBURST_QSERV_AUTH_KEY")
         raise Refused(what, words, more)
+
+
+def _broke_off(content: bytes) -> bool:
+    """Whether an answer is empty, or a JSON object that does not end: what was asked for may have been done."""
+    text = content.strip()
+    if not text.startswith(b"{"):
+        return not text
+    try:
+        json.loads(text)
+    except ValueError:
+        return True
+    return False
