@@ -22,6 +22,10 @@ HEALPIX_ORDER = 29
 """The HEALPix order of Level-1's column: cells of 0.4 milliarcseconds, nested, as HATS has them."""
 
 _POLE_DEG = 90.0 - 1.0 / 3600.0
+_FIRST_NO_CHUNK = 1_234_567_890
+"""Qserv's dummy chunk; ids of chunks and sub-chunks are integers of 32 bits."""
+_LOWEST_DEG = 1.0 / 3600.0
+"""What Qserv takes for no extent at the poles: a sub-stripe is no lower."""
 _CELL_DEG = 58.6
 _CELL_REACH_DEG = 61.25
 """No point of a cell of order k lies farther from its centre than this divided by 2**k."""
@@ -139,15 +143,26 @@ class Layout:
             )
         height = 180.0 / self.stripes
         fine = 180.0 / (self.stripes * self.sub_stripes)
+        if fine < _LOWEST_DEG or 2 * self.stripes**2 > _FIRST_NO_CHUNK:
+            raise self._too_fine()
         chunks = [_segments(i * height - 90.0, (i + 1) * height - 90.0, height) for i in range(self.stripes)]
         sub_chunks = [
             _segments(i * fine - 90.0, (i + 1) * fine - 90.0, fine) // chunks[i // self.sub_stripes]
             for i in range(self.stripes * self.sub_stripes)
         ]
+        if self.sub_stripes * max(sub_chunks) > np.iinfo(np.int32).max:
+            raise self._too_fine()
         per_sub_stripe = np.repeat(np.array(chunks, dtype=np.int64), self.sub_stripes)
         object.__setattr__(self, "_chunks", per_sub_stripe)
         object.__setattr__(self, "_sub_chunks", np.array(sub_chunks, dtype=np.int64))
         object.__setattr__(self, "_widths", 360.0 / (self._sub_chunks * per_sub_stripe))
+
+    def _too_fine(self) -> Wrong:
+        return Wrong(
+            "bad_layout",
+            f"{self.stripes} stripes of {self.sub_stripes} sub-stripes are more than Qserv's ids can tell apart",
+            "take at most 24,845 stripes, and sub-stripes that are at least an arcsecond high",
+        )
 
     @property
     def grid(self) -> Grid:

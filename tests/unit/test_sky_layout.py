@@ -86,3 +86,16 @@ def test_sky_a_layout_that_cannot_be_is_refused(arguments: tuple[int, int, float
     with pytest.raises(Wrong) as refused:
         Layout(*arguments)
     assert refused.value.code == "bad_layout"
+
+
+@pytest.mark.parametrize(("stripes", "sub_stripes"), [(100_000, 1000), (24_846, 1), (1, 648_001), (1, 60_000)])
+def test_sky_a_layout_whose_ids_qserv_cannot_have_is_refused_at_once(stripes: int, sub_stripes: int) -> None:
+    with pytest.raises(Wrong, match="tell apart") as refused:
+        Layout(stripes, sub_stripes, 0.0)
+    assert refused.value.code == "bad_layout"
+
+
+def test_sky_the_finest_layouts_have_ids_of_32_bits() -> None:
+    for layout in (Layout(24_845, 1, 0.0), Layout(1, 30_000, 0.0)):
+        chunk, sub_chunk = layout.locate([0.0, 359.9999, 10.0], [-90.0, 0.0, 89.9999])
+        assert chunk.min() >= 0 and chunk.max() < 1_234_567_890 and sub_chunk.min() >= 0
