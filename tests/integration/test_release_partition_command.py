@@ -129,3 +129,30 @@ def test_mariadb_loads_chunk_files_without_a_warning_and_has_the_catalogues_valu
     assert [(row[0], *row[4:]) for row in found] == [(row[0], *row[4:]) for row in expected]
     for column in (1, 2, 3):
         assert [row[column] for row in found] == [row[column] for row in expected]
+
+
+def test_describe_and_partition_read_csv_alike_unless_told_otherwise(tmp_path: Path) -> None:
+    path, felis = tmp_path / "t.tsv", tmp_path / "csv.yaml"
+    path.write_text(
+        "id\tra\tdec\tn\tname\n1\t10.5\t1.5\tNULL\tNULL\n2\t10.6\t1.5\t7\t\\N\n3\t10.7\t1.5\t\t\n4\t10.8\t1.5\t0\tu\n"
+    )
+    named = ["--table", "T", "--key", "id", "--ra", "ra", "--dec", "dec", "--database", "dr1", "--into", str(felis)]
+    assert CliRunner().invoke(release, ["describe", str(path), *named]).exit_code == 0
+    assert [each.mysql for each in felis_file.read(felis).table("T").columns][3:] == ["BIGINT", "VARCHAR(4)"]
+    call(felis, "T", path, "--to", tmp_path / "dr1", "--csv-header", "--workers", 1)
+    lines = [line for file in (tmp_path / "dr1/T").glob("chunk_*[0-9].txt") for line in file.read_text().splitlines()]
+    assert sorted(line.split("\t")[3:5] for line in lines) == [["0", "u"], ["7", "\\N"], ["\\N", ""], ["\\N", "NULL"]]
+
+
+def test_what_a_backslash_is_must_be_said_where_it_matters(tmp_path: Path) -> None:
+    path, felis = tmp_path / "t.csv", tmp_path / "csv.yaml"
+    path.write_text("id,ra,dec,name\n1,10.5,1.5,C:\\new\n")
+    named = ["--table", "T", "--key", "id", "--ra", "ra", "--dec", "dec", "--database", "dr1", "--into", str(felis)]
+    assert CliRunner().invoke(release, ["describe", str(path), *named, "--csv-escape", "none"]).exit_code == 0
+    to = ["--to", tmp_path / "dr1", "--csv-header", "--workers", 1]
+    with pytest.raises(SkyburstError, match="--csv-escape none") as refused:
+        call(felis, "T", path, *to)
+    assert refused.value.code == "bad_catalogue"
+    call(felis, "T", path, *to, "--csv-escape", "none", "--anew")
+    (file,) = (tmp_path / "dr1/T").glob("chunk_*[0-9].txt")
+    assert file.read_text().startswith("1,10.5,1.5,C:\\\\new,")

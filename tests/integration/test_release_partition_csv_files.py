@@ -81,3 +81,24 @@ def test_an_empty_time_is_missing(tmp_path: Path) -> None:
     table = Table("T", Role.REGULAR, (column("id", "long"), Column("t", "t", "timestamp", "DATETIME(6)")))
     data = b'1,2024-01-01 00:00:00\n2,\n3,""\n'
     assert rows(data, tmp_path, CsvDialect(), table) == [[b"1", b"2024-01-01 00:00:00"], [b"2", None], [b"3", None]]
+
+
+@pytest.mark.parametrize("field", [rb"C:\new", rb'"end\"', rb'"\N"', rb"\Nx", b"\\"])
+def test_a_backslash_is_refused_until_it_is_said_what_it_is(field: bytes, tmp_path: Path) -> None:
+    unsaid = CsvDialect(escape="\\", said=False)
+    error = refused(b"1,r\n2," + field + b"\n", tmp_path, unsaid)
+    assert error.code == "bad_catalogue" and "--csv-escape none" in str(error)
+    table = rows(b"1,r\n2," + field + b"\n", tmp_path, CsvDialect(escape=""))
+    assert table == [[b"1", b"r"], [b"2", field.strip(b'"')]]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_null_is_no_backslash_wherever_a_reading_ends(
+    end: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsaid = CsvDialect(escape="\\", said=False)
+    for size in range(7, 13):
+        monkeypatch.setattr(batches.csv_batches, "__defaults__", (size,))
+        assert rows(b"1,\\N\n2,\\N\n3,u\n4,\\N" + end, tmp_path, unsaid) == [
+            [b"1", None], [b"2", None], [b"3", b"u"], [b"4", None]
+        ]  # fmt: skip

@@ -139,3 +139,58 @@ def test_an_unknown_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"SIMPLE  ="))
     with pytest.raises(Wrong, match="gunzip"):
         open_catalogue(path)
+
+
+@pytest.mark.parametrize("word", ["NULL", "null", "None", "nan", ""])
+def test_what_is_missing_among_numbers_is_a_text_among_texts(word: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"n,t,only\n1,x,{word}\n{word},{word},{word}\n\\N,\\N,{word}\n")
+    catalogue = open_catalogue(path)
+    schema = catalogue.schema
+    assert [str(each.type) for each in schema] == ["int64", "string", "null"]
+    assert schema.field("t").metadata[LENGTH] == str(max(1, len(word))).encode()
+    assert [note.partition(" is a text")[0] for note in catalogue.notes] == ([f"t: {word}"] if word else [])
+    rows = [row for batch in catalogue.batches() for row in batch.to_pylist()]
+    assert [(row["n"], row["t"], row["only"]) for row in rows] == [
+        (1, "x", None),
+        (None, word, None),
+        (None, None, None),
+    ]
+    said = open_catalogue(path, csv=CsvForm(nulls=(word, r"\N")))
+    assert said.schema.field("t").metadata[LENGTH] == b"1" and not said.notes
+
+
+def test_a_backslash_is_refused_until_it_is_said_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("n,t\n1,C:\\new\n\\N,\\N\n")
+    with pytest.raises(Wrong, match="--csv-escape none") as refused:
+        _ = open_catalogue(path).schema
+    assert refused.value.code == "bad_catalogue" and "column t" in refused.value.message
+    for escape, text in (("", "C:\\new"), ("\\", "C:new")):
+        rows = [
+            row for batch in open_catalogue(path, csv=CsvForm(escape=escape)).batches() for row in batch.to_pylist()
+        ]
+        assert rows == [{"n": 1, "t": text}, {"n": None, "t": None}]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_null_stays_null_where_a_backslash_escapes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    text = "\\N,1,\\N\n" * 200_000 + '5,2,"a\\"b"\r\n\\N,\\N,\\N\r\n\\N,3,\\N'
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    catalogue = open_catalogue(path, csv=CsvForm(escape="\\", names=("a", "b", "c")))
+    assert [str(each.type) for each in catalogue.schema] == ["int64", "int64", "string"]
+    rows = [row for batch in catalogue.batches() for row in batch.to_pylist()]
+    assert len(rows) == 200_003 and rows[-4:] == [
+        {"a": None, "b": 1, "c": None},
+        {"a": 5, "b": 2, "c": 'a"b'},
+        {"a": None, "b": None, "c": None},
+        {"a": None, "b": 3, "c": None},
+    ]
+
+
+def test_newlines_inside_quotes_are_read_wherever_a_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "".join(f'{each},"x\ny,z {each}"\n' for each in range(150_000)))
+    catalogue = open_catalogue(path)
+    assert [str(each.type) for each in catalogue.schema] == ["int64", "string"] and catalogue.rows == 150_000

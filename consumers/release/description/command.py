@@ -47,9 +47,17 @@ COLUMNS = ("column", "type", "null", "unit", "catalogue", "description")
 @click.option("--csv-columns", "names", help="Names of the columns of CSV without a first line of them, with commas.")
 @click.option("--csv-quote", "quote", help="Around fields of CSV, or none.")
 @click.option(
-    "--csv-escape", "escape", help="Before a character of CSV that stands for itself: backslash, none, or another."
+    "--csv-escape",
+    "escape",
+    help="Before a character of CSV that stands for itself: backslash, none, or another.  "
+    "[default: a file in which it matters is refused]",
 )
-@click.option("--csv-null", "null", multiple=True, help="A spelling of NULL in CSV; may be said more than once.")
+@click.option(
+    "--csv-null",
+    "null",
+    multiple=True,
+    help="A spelling of NULL in any column of CSV; may be said more than once.  [default: \\N]",
+)
 @click.option(
     "--csv-sample", "sample", type=click.IntRange(1), help="Rows by which types of CSV are found out.  [default: all]"
 )

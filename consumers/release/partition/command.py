@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CHARACTERS = {"tab": "\t", r"\t": "\t", "comma": ",", "pipe": "|", "none": "", "backslash": "\\"}
+_BETWEEN = "Between the fields of CSV files: tab, comma, or another character."
+_BEFORE = "Before a character of CSV files that stands for itself: backslash, none, or another."
 
 
-def _character(context: click.Context, option: click.Parameter, value: str) -> str:
+def _character(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """One character, or its name."""
+    if value is None:
+        return None
     character = _CHARACTERS.get(value.lower(), value)
     if len(character.encode()) > 1:
         raise click.BadParameter(f"{value!r} is not one character, tab or none", context, option)
     return character
 
 
-def _csv_option(name: str, default: str, text: str) -> Callable[[F], F]:
+def _csv_option(name: str, default: str | None, text: str) -> Callable[[F], F]:
     return click.option(name, default=default, show_default=True, callback=_character, metavar="CHARACTER", help=text)
 
 
@@ -47,10 +51,16 @@ def _csv_option(name: str, default: str, text: str) -> Callable[[F], F]:
 @click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:8786; else this machine's cores.")
 @click.option("--workers", type=click.IntRange(1), help="Workers on this machine; one a core if not given.")
 @click.option("--hdu", type=click.IntRange(1), help="The HDU of FITS files with the table, where several could be.")
-@_csv_option("--csv-delimiter", "comma", "Between the fields of CSV files: tab, comma, or another character.")
+@_csv_option("--csv-delimiter", None, f"{_BETWEEN}  [default: a comma; a tab for .tsv]")
 @_csv_option("--csv-quote", '"', "Around fields of CSV files, or none.")
-@_csv_option("--csv-escape", "backslash", "Before a character of CSV files that stands for itself, or none.")
-@click.option("--csv-null", multiple=True, default=("\\N",), help="A spelling of NULL; may be said more than once.")
+@_csv_option("--csv-escape", None, f"{_BEFORE}  [default: a file in which it matters is refused]")
+@click.option(
+    "--csv-null",
+    multiple=True,
+    default=("\\N",),
+    show_default=True,
+    help="A spelling of NULL in any column of CSV; may be said more than once.",
+)
 @click.option("--csv-header", is_flag=True, help="The first line of CSV files has the names of the columns.")
 @click.option("--anew", is_flag=True, help="Forget what the table's folder has, and begin again.")
 @json_option
@@ -65,9 +75,9 @@ def partition(
     scheduler: str | None,
     workers: int | None,
     hdu: int | None,
-    csv_delimiter: str,
+    csv_delimiter: str | None,
     csv_quote: str,
-    csv_escape: str,
+    csv_escape: str | None,
     csv_null: tuple[str, ...],
     csv_header: bool,
     anew: bool,
@@ -80,9 +90,12 @@ def partition(
     from consumers.release.description import felis_file
     from consumers.release.partition.csv_dialect import CsvDialect
     from consumers.release.partition.job import layout_of, prepare
+    from consumers.release.reading import csv_form
 
+    csv_delimiter = csv_form(files[0]).delimiter if csv_delimiter is None else csv_delimiter
     target = csv_delimiter if csv_delimiter in (",", "\t") else ","
-    csv = CsvDialect(csv_delimiter, csv_quote, csv_escape, csv_null, csv_header, target)
+    escape, said = ("\\", False) if csv_escape is None else (csv_escape, True)
+    csv = CsvDialect(csv_delimiter, csv_quote, escape, csv_null, csv_header, target, said)
     described = felis_file.read(description).table(table)
     layout = layout_of(described, release, (stripes, sub_stripes, overlap))
     job = prepare(described, layout, release / table, [str(file) for file in files], csv, hdu)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.release.reading.csv_types import MISSING
+
 Ints = NDArray[np.int64]
 
 ESCAPED = np.arange(256, dtype=np.int64)
 for _letter, _meant in {"0": 0, "b": 8, "n": 10, "r": 13, "t": 9, "Z": 26}.items():
     ESCAPED[ord(_letter)] = _meant
 """What a byte means behind an escape."""
-NO_NUMBERS = ("", "NULL", "null", "None", "nan", "NaN", "NAN", "inf", "Inf", "INF", "Infinity", "infinity", "INFINITY")
+NO_NUMBERS = (*MISSING, "inf", "Inf", "INF", "Infinity", "infinity", "INFINITY")
 """What spells no number in a column of numbers, besides a sign."""
 
 
@@ -31,6 +33,8 @@ class CsvDialect:
         Whether the first line has the names of the columns.
     target
         The delimiter of chunk files.
+    said
+        Whether somebody said what escapes; else a file in which it matters is refused.
     """
 
     delimiter: str = ","
@@ -39,6 +43,7 @@ class CsvDialect:
     nulls: tuple[str, ...] = ("\\N",)
     header: bool = False
     target: str = ","
+    said: bool = True
 
     @property
     def words(self) -> Ints:

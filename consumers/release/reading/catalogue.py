@@ -46,20 +46,21 @@ class CsvForm:
     quote
         Around fields that hold a delimiter; empty where nothing is quoted.
     escape
-        Before a character that stands for itself; empty where there is none.
+        Before a character that stands for itself; empty where there is none. None where nobody said: then a backslash
+        that is no NULL is refused.
     names
         Names of the columns; empty where the first line has them.
     nulls
-        What stands for a missing value.
+        What stands for a missing value in any column; see `csv_types.MISSING` for columns of numbers.
     sample
         Rows by which types are found out; None for all of them.
     """
 
     delimiter: str = ","
     quote: str = '"'
-    escape: str = ""
+    escape: str | None = None
     names: tuple[str, ...] = ()
-    nulls: tuple[str, ...] = (r"\N", "", "NULL", "null", "nan", "NaN", "NAN")
+    nulls: tuple[str, ...] = (r"\N",)
     sample: int | None = None
 
 
@@ -138,6 +139,12 @@ def refuse_twins(catalogue: Catalogue) -> None:
 def damaged(path: Path, what: str, advice: str = "copy the file again from where it was made") -> Wrong:
     """The error for a file that is not what it should be."""
     return Wrong("bad_catalogue", f"{path}: {what}", advice)
+
+
+def unsaid_escape(path: Path, where: str, more: str = "") -> Wrong:
+    """The error for a backslash of which nobody said whether it stands for itself."""
+    advice = f"say --csv-escape none where it stands for itself, or --csv-escape backslash{more}"
+    return damaged(path, f"it has a backslash: {where}", advice)
 
 
 def field(name: str, kind: pa.DataType, *, null: bool, unit: str = "", doc: str = "", length: int = 0) -> pa.Field:
