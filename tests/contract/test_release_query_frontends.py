@@ -192,6 +192,15 @@ def test_a_large_answer_over_mysql_is_never_in_memory_whole(mariadb: LocalMariad
     mariadb.drop_database("release_query_large")
 
 
+def test_wide_rows_come_few_at_a_time(mariadb: LocalMariadb) -> None:
+    mariadb.create_database("release_query_wide")
+    sql = "SELECT seq, REPEAT('x', 4000000) AS text FROM seq_1_to_40"
+    with Qserv(mariadb.url("release_query_wide")) as qserv, qserv.stream(sql) as reader:
+        counts = [batch.num_rows for batch in reader]
+    assert sum(counts) == 40 and max(counts) < 8, "a batch is about 16 MiB"
+    mariadb.drop_database("release_query_wide")
+
+
 def test_a_mysql_server_is_trusted_by_its_authority_and_by_nothing_else(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     made = authority.issue_cert("127.0.0.1")

@@ -61,6 +61,25 @@ def test_sql_is_answered_as_lines_and_as_json(capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out) == [answer]
 
 
+def test_two_columns_of_one_name_are_two(service: QservHttp, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "SELECT 1 AS a, 2 AS a, 3 AS a_2"
+    for more in ([], ["--qserv-sql", service.url(DATABASE), "--no-qserv-sql-plain"]):
+        assert asked(sql, *more) == 0
+        assert capsys.readouterr().out == "a\ta_3\ta_2\n1\t2\t3\n"
+        assert asked(sql, "--json", *more) == 0
+        assert json.loads(capsys.readouterr().out) == [{"a": 1, "a_3": 2, "a_2": 3}]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("sql", ["SELECT 1 AS n", "SELECT seq FROM seq_1_to_100000"])
+def test_stdout_on_a_full_disk_is_said_in_one_line(form: str, sql: str) -> None:
+    command = [sys.executable, "-m", "stream.cli", "release", "query", sql, "--format", form]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("skyburst: stdout cannot be written") and done.stderr.count("\n") == 1
+
+
 def test_a_standard_query_is_the_same_by_both_protocols(service: QservHttp, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(*CONE, "--json") == 0
     plain = json.loads(capsys.readouterr().out)
@@ -135,6 +154,7 @@ def test_the_snippet_of_the_page_works_as_it_stands(tmp_path: Path) -> None:
         (["SELECT 1", "--set", "a=1"], 2, "--set goes with --template"),
         (["SELECT 1", "-o", "x"], 2, "--output goes with"),
         (["--template", "cone", "--set", "table"], 2, "KEY=VALUE"),
+        ([*CONE, "--set", "radius=0.1"], 2, "--set radius is said twice"),
         (["--template", "stars"], 2, "there is no template stars"),
         ([*CONE, "--release-description", "absent.yaml"], 2, "absent.yaml"),
         (["SELECT 1", "--qserv-sql", "ftp://x"], 2, "no frontend of Qserv"),

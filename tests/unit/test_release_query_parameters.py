@@ -98,6 +98,11 @@ def test_what_cannot_be_asked_is_told(name: str, asked: dict[str, object], said:
         template(name).sql(RELEASE, given)
 
 
+def test_a_key_may_have_all_digits_of_an_unsigned_bigint() -> None:
+    asked = {"table": "Source", "id": 18446744073709551615}
+    assert "= 18446744073709551615 ORDER" in template("light-curve").sql(RELEASE, asked)
+
+
 def test_queries_are_as_simple_as_qserv_needs_them() -> None:
     assert template("cone").sql(RELEASE, CONE) == "SELECT * FROM `Object` WHERE qserv_areaspec_circle(1.0, 2.0, 0.5)"
     assert template("cone").sql(RELEASE, CONE | {"columns": "odd`name", "limit": "3"}) == (

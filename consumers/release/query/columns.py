@@ -42,6 +42,18 @@ def arrow_type(mysql: str) -> pa.DataType:
     return _UNSIGNED.get(kind, kind) if "UNSIGNED" in rest else kind
 
 
+def once_each(names: Sequence[str]) -> list[str]:
+    """Names of an answer's columns, each once: of two that are alike, as a join has them, the second is ``name_2``."""
+    found: list[str] = []
+    for name in names:
+        other, number = name, 1
+        while other in found or (number > 1 and other in names):
+            number += 1
+            other = f"{name}_{number}"
+        found.append(other)
+    return found
+
+
 def array(name: str, values: Sequence[Value], kind: pa.DataType) -> pa.Array:
     """A column of `values` as they came; bytes where the column is binary.
 

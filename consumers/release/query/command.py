@@ -87,7 +87,11 @@ def _text(
     from consumers.release.query.templates import template
 
     wanted = template(name)
-    values = dict(map(_parameter, given))
+    values: dict[str, str] = {}
+    for key, value in map(_parameter, given):
+        if key in values:
+            raise click.UsageError(f"--set {key} is said twice")
+        values[key] = value
     return wanted.sql(read(Path(settings.need("release_description"))), values, functions=functions)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import httpx
 import pyarrow as pa
 
-from consumers.release.query.columns import array, arrow_type
+from consumers.release.query.columns import array, arrow_type, once_each
 from consumers.release.query.frontend import ROWS, Address, untrusted
 from stream.errors import Fatal, SkyburstError, Transient
 from stream.log import Log
@@ -217,7 +217,8 @@ def _reader(answer: Any, rows: int, where: str) -> pa.RecordBatchReader:
         kinds = [arrow_type(str(each["type"])) for each in columns]
         binary = [bool(each.get("is_binary")) for each in columns]
         kinds = [pa.binary() if raw and pa.types.is_string(kind) else kind for kind, raw in zip(kinds, binary)]
-        schema = pa.schema([pa.field(str(each["column"]), kind) for each, kind in zip(columns, kinds)])
+        names = once_each([str(each["column"]) for each in columns])
+        schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, kinds)])
         found = answer["rows"]
     except (KeyError, TypeError) as error:
         raise _unread(where, f"its result has no {error}") from error

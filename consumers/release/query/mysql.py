@@ -11,13 +11,13 @@ import pymysql
 from pymysql.constants import FIELD_TYPE, FLAG
 from pymysql.cursors import SSCursor
 
-from consumers.release.query.columns import Value, array, arrow_type
+from consumers.release.query.columns import Value, array, arrow_type, once_each
 from consumers.release.query.frontend import ROWS, Address, untrusted
 from stream.errors import Fatal, SkyburstError, Transient, Wrong
 
 CONNECT_S = 10
 BATCH_BYTES, PIECE = 16 << 20, 200
-"""A batch ends at about so many bytes; rows are fetched in pieces of so many."""
+"""A batch ends at about so many bytes; rows are fetched in pieces of so many, and of fewer where they are wide."""
 _BINARY = 63
 """The character set that says: bytes."""
 _TEXT = {
@@ -80,7 +80,8 @@ class _Answer:
         fields = getattr(self._cursor._result, "fields", None)
         if fields is None:
             raise Wrong("query_no_rows", "the statement gives no rows", "ask with SELECT or SHOW")
-        schema = pa.schema([pa.field(each.name, arrow_type(mysql_type(each))) for each in fields])
+        names = once_each([each.name for each in fields])
+        schema = pa.schema([pa.field(name, arrow_type(mysql_type(each))) for name, each in zip(names, fields)])
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema, rows))
 
     def _batches(self, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
@@ -97,15 +98,17 @@ class _Answer:
     def _some(self, rows: int) -> list[tuple[Value, ...]]:
         """The next rows: as many as asked for, fewer where they are wide, none at the end."""
         some: list[tuple[Value, ...]] = []
-        nbytes = 0
+        nbytes, wanted = 0, 1
         with _translated(self._where):
             while len(some) < rows and nbytes < BATCH_BYTES:
-                piece = self._cursor.fetchmany(min(PIECE, rows - len(some)))
+                piece = self._cursor.fetchmany(min(wanted, rows - len(some)))
                 if not piece:
                     break
                 some += piece
                 # One row stands for its piece; 50 bytes are what Python has for a value beside its text.
-                nbytes += len(piece) * sum(50 + len(value or "") for value in piece[-1])
+                width = sum(50 + len(value or "") for value in piece[-1])
+                nbytes += len(piece) * width
+                wanted = max(1, min(PIECE, (BATCH_BYTES - nbytes) // width))
         return some
 
     def close(self) -> None:

@@ -124,7 +124,7 @@ class Asked:
     def whole(self, name: str) -> str:
         """The whole number of the parameter `name`, as SQL; empty where it may be and is."""
         text = self._text(name)
-        if text and not (re.fullmatch(r"-?[0-9]{1,19}", text) and int(text) >= self._parameters[name].least):
+        if text and not (re.fullmatch(r"-?[0-9]{1,20}", text) and int(text) >= self._parameters[name].least):
             return self._refuse(name, text, "it is a whole number")
         return str(int(text)) if text else ""
 

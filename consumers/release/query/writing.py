@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from stream.cli.output import show, show_json, writing
+from stream.cli.output import printing, show, show_json, writing
 from stream.errors import Wrong
 
 Format = Literal["table", "csv", "parquet"]
@@ -35,7 +35,9 @@ def give(reader: pa.RecordBatchReader, form: Format, output: Path | None, as_jso
     elif form == "parquet" and sys.stdout.isatty():
         raise Wrong("output", "a terminal cannot show Parquet", "give a file with --output, or use a pipe")
     else:
-        _write(reader, form, sys.stdout.buffer)
+        with printing():
+            _write(reader, form, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
 
 
 def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
