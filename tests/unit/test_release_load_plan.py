@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from doubles import release_world
 
+from consumers.release.description import felis_file
 from consumers.release.load.measuring import DECLARED, Measured
 from consumers.release.load.plan import Cutting, Plan, plan
 from consumers.release.load.progress import Lines
@@ -103,6 +104,15 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: Path, rng: np.
     shutil.rmtree(folder / "Object")
     refused(folder, "release_mixed", "Source follows Object")
     refused(tmp_path / "nothing", "no_release", "nothing")
+
+
+def test_a_description_that_all_tables_have_is_read_once(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    monkeypatch.setattr(felis_file, "read", lambda path, reading=felis_file.read: seen.append(path) or reading(path))
+    release_world.made(tmp_path, rng)
+    assert len(read(tmp_path).tables) == 3 and len(seen) == 1
 
 
 def refused(folder: Path, code: str, word: str) -> None:

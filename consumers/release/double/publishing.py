@@ -182,15 +182,16 @@ class Publishing:
     async def _counted(self, database: Database, table: Table, overlaps: tuple[bool, ...]) -> list[Json]:
         """Rows by overlap, chunk and transaction; an empty table has one entry of no rows."""
         found = await self._core.at_all_workers(lambda tables: tables.rows(database.name, [table]))
-        rows = {(each.overlap, each.chunk, each.transaction): each.rows for every in found.values() for each in every}
+        rows: dict[tuple[bool, int], dict[int, int]] = {}
+        for each in (each for every in found.values() for each in every):
+            rows.setdefault((each.overlap, each.chunk), {})[each.transaction] = each.rows
         transactions = [each.id for each in self._core.memory.of(database.name)]
         none = transactions[0] if len(transactions) == 1 else 0
         chunks = sorted(database.chunks) if table.is_partitioned else [0]
         now, entries = self._core.now(), []
         for overlap in overlaps if table.is_partitioned else (False,):
             for chunk in chunks:
-                of = {number: count for (over, at, number), count in rows.items() if (over, at) == (overlap, chunk)}
-                for number, count in sorted((of or {none: 0}).items()):
+                for number, count in sorted(rows.get((overlap, chunk), {none: 0}).items()):
                     entries.append(
                         {
                             "chunk": chunk,
@@ -257,7 +258,7 @@ def _index_column(column: Fields, table: Table) -> str:
 
 def _indexes(tables: WorkerTables, database: Database, table: Table, overlap: bool) -> tuple[int, list[Json]]:
     """How many tables a worker has, and their indexes, one by one."""
-    names = [name for _, name in tables.names(database.name, table, overlap=overlap)]
+    names = {name for _, name in tables.names(database.name, table, overlap=overlap)}
     rows = tables.server.rows(
         "SELECT table_name, index_name, seq_in_index, column_name, collation, sub_part, index_type, non_unique,"
         " index_comment FROM information_schema.statistics WHERE table_schema = %s ORDER BY 1, 2, 3",

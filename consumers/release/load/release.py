@@ -86,9 +86,10 @@ def read(folder: Path) -> Release:
     folder = folder.absolute()
     _finished(folder)
     found: dict[str, tuple[Database, PartitionedTable]] = {}
+    described_before: dict[bytes, Database] = {}
     for place in manifests.tables(folder):
         manifest = manifests.read(place)
-        database = felis_file.read(place / manifests.DESCRIPTION)
+        database = _described(place / manifests.DESCRIPTION, described_before)
         table = database.table(manifest.table)
         if fingerprint(table) != manifest.fingerprint:
             raise Wrong(
@@ -126,6 +127,17 @@ def check_places(release: Release) -> None:
                     f"table {each.table.name} was placed by another partition of {follows.director} than is there now",
                     f"partition {each.table.name} again, with --anew",
                 )
+
+
+def _described(path: Path, before: dict[bytes, Database]) -> Database:
+    """What a felis file describes; each content is read once, since most tables have the description of all."""
+    try:
+        content = hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return felis_file.read(path)  # says why it cannot be
+    if content not in before:
+        before[content] = felis_file.read(path)
+    return before[content]
 
 
 def _finished(folder: Path) -> None:
