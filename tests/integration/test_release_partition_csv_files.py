@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from consumers.release.manifest import read
 from consumers.release.partition import batches
 from consumers.release.partition.cluster import open_workers
 from consumers.release.partition.csv_dialect import CsvDialect
-from consumers.release.partition.source import pieces
+from consumers.release.partition.source import Source, pieces
+from consumers.release.reading import open_catalogue
 from consumers.release.table import Column, Role, Table
 from stream.errors import Wrong
 
@@ -43,6 +47,34 @@ def test_a_mark_of_utf8_is_no_part_of_the_first_field(header: bytes, tmp_path: P
     lines = b"r;1\ng;2\n" if delimiter == ";" else b"1,r\n2,g\n"
     csv = CsvDialect(delimiter, header=bool(header))
     assert rows(MARK + header + lines, tmp_path, csv) == [[b"1", b"r"], [b"2", b"g"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("t.parquet", b"", "the file is empty"),
+        ("t.fits", b"\0" * 5760, "does not begin as such a file"),
+        ("t.parquet", b"1,r\n", "does not begin as such a file"),
+        ("t.csv.bz2", bz2.compress(b"1,r\n"), "compressed by bzip2"),
+        ("t.csv", lzma.compress(b"1,r\n"), "compressed by xz"),
+    ],
+)
+def test_what_is_no_csv_is_not_taken_for_a_table_of_few_rows(name: str, data: bytes, said: str, tmp_path: Path) -> None:
+    error = refused(data, tmp_path, CsvDialect(), name=name)
+    assert error.code == "bad_catalogue" and said in str(error)
+
+
+def test_an_empty_file_has_no_names(tmp_path: Path) -> None:
+    assert "no first line of names" in str(refused(b"", tmp_path, HEADER))
+    assert rows(b"", tmp_path, CsvDialect()) == []
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    for taken in (lambda: Source.of(str(tmp_path / "t.csv"), FILTER), lambda: open_catalogue(tmp_path / "t.csv")):
+        with pytest.raises(Wrong, match="is a pipe or device") as error:
+            taken()
+        assert error.value.code == "no_file"
 
 
 def test_a_line_of_names_is_not_taken_for_a_row(tmp_path: Path) -> None:

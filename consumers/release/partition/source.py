@@ -18,6 +18,7 @@ from consumers.release.partition.csv_dialect import CsvDialect
 from consumers.release.partition.csv_opening import compressed, first_line, is_compressed, names_in
 from consumers.release.reading import open_catalogue
 from consumers.release.reading.catalogue import Catalogue
+from consumers.release.reading.opening import must_be_csv, must_be_file
 from consumers.release.table import Table
 from stream.errors import Wrong
 
@@ -86,6 +87,7 @@ class Source:
             or several of its HDUs have the table's columns and none was asked for.
         """
         path = Path(name).absolute()
+        must_be_file(path)
         try:
             with path.open("rb") as file:
                 stat = path.stat()
@@ -101,6 +103,8 @@ class Source:
             form = _form(path, table)
         elif is_compressed(look):
             open_catalogue(path)  # refuses what is no CSV by its name
+        else:
+            must_be_csv(path, look)
         return cls(name, str(path), form, stat.st_size, stat.st_mtime_ns, xxhash.xxh3_64_hexdigest(look), taken)
 
 
@@ -127,6 +131,9 @@ def header_of(sources: Sequence[Source], csv: CsvDialect, table: Table) -> tuple
             continue
         told = names_in(Path(source.path), csv)
         if csv.header:
+            if not any(told):
+                text = f"{source.name} is empty, and has no first line of names"
+                raise Wrong("bad_catalogue", text, "copy the file again from where it was made, or leave it out")
             if header and told != header:
                 text = f"{source.name} has another header than the files before it"
                 raise Wrong("bad_catalogue", text, "partition files of one form together")

@@ -9,6 +9,8 @@ from stream.errors import Wrong
 
 FORMS = ("fits", "parquet", "csv")
 _BY_NAME = {".csv": ",", ".tsv": "\t", ".txt": ","}
+_NO_CSV = (".parquet", ".parq", ".pq", ".fits", ".fit", ".fts")
+_PACKED = {"bzip2": b"BZh", "xz": b"\xfd7zXZ\x00", "zstd": b"\x28\xb5\x2f\xfd", "zip": b"PK\x03\x04"}
 
 
 def open_catalogue(
@@ -32,6 +34,7 @@ def open_catalogue(
     Wrong
         ``no_file``: there is no such file. ``bad_catalogue``: it is none of these, damaged, or has no table.
     """
+    must_be_file(path)
     try:
         with path.open("rb") as file:
             begin = file.read(10)
@@ -51,6 +54,34 @@ def open_catalogue(
 
         return CsvCatalogue(path, csv or csv_form(path))
     raise Wrong("bad_catalogue", f"{form} is no form of catalogues", f"say one of {', '.join(FORMS)}")
+
+
+def must_be_file(path: Path) -> None:
+    """Refuse a pipe or device: it can be read once, and opening it may wait for ever.
+
+    Raises
+    ------
+    Wrong
+        Code ``no_file``.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise Wrong("no_file", f"{path} is a pipe or device", "write it into a file first")
+
+
+def must_be_csv(path: Path, begin: bytes) -> None:
+    """Refuse a file that begins neither as FITS nor as Parquet, and is no CSV either.
+
+    Raises
+    ------
+    Wrong
+        Code ``bad_catalogue``: it is compressed otherwise than by gzip, or named as one of the others.
+    """
+    packed = [name for name, magic in _PACKED.items() if begin.startswith(magic)]
+    if packed:
+        raise damaged(path, f"it is compressed by {packed[0]}", "expand it")
+    if path.suffix.lower() in _NO_CSV:
+        what = "does not begin as such a file" if begin else "the file is empty"
+        raise damaged(path, f"it is named {path.suffix}, and {what}")
 
 
 def csv_form(path: Path) -> CsvForm:
