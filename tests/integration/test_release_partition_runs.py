@@ -6,8 +6,10 @@ import errno
 import fcntl
 import json
 import resource
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,26 @@ def test_the_files_are_the_same_from_a_dask_cluster_by_its_address(
     told = state(tmp_path / "dask/Object")
     assert told.keys() == whole.keys()
     assert {name for name in told if told[name] != whole[name]} == set()
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_listens_and_is_no_scheduler_is_said_so(says: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        kept: list[socket.socket] = []
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    kept.append(other.accept()[0])
+                    kept[-1].sendall(says)
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(Transient, match="no Dask scheduler") as refused, open_workers(address, patience_s=0.5):
+            pass
+        assert refused.value.code == "scheduler_unreachable"
+        for each in kept:
+            each.close()
 
 
 def test_a_scheduler_that_does_not_answer_is_said_so() -> None:

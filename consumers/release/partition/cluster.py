@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Protocol
 
 from stream.errors import SkyburstError, Transient
@@ -128,6 +129,28 @@ def _result(future: Any) -> Any:
         raise Transient("worker_lost", text, "see to its memory and its log, and run again: it goes on") from error
 
 
+def _client(scheduler: str, patience_s: float) -> Any:
+    """A client of the scheduler; Dask itself waits without end for the first word of what is none.
+
+    What is none may also say something that Dask takes for the size of a message of exabytes: a `MemoryError`.
+    """
+    from distributed import Client
+
+    made: Future[Any] = Future()
+
+    def make() -> None:
+        try:
+            made.set_result(Client(scheduler, timeout=patience_s))  # type: ignore[no-untyped-call]
+        except BaseException as error:  # whatever it is, it is the caller's
+            made.set_exception(error)
+
+    Thread(target=make, name="dask-client", daemon=True).start()
+    try:
+        return made.result(2 * patience_s)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or "what listens there does not answer as one") from error
+
+
 @contextmanager
 def open_workers(scheduler: str | None = None, count: int | None = None, patience_s: float = 10.0) -> Iterator[Workers]:
     """Workers to run functions on.
@@ -149,14 +172,12 @@ def open_workers(scheduler: str | None = None, count: int | None = None, patienc
     if scheduler is None:
         yield Threads(count or len(os.sched_getaffinity(0)))
         return
-    from distributed import Client
-
     # A task that fails raises its error here; Dask would print its traceback besides.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
         try:
-            client = stack.enter_context(Client(scheduler, timeout=patience_s))  # type: ignore[no-untyped-call]
-        except (OSError, TimeoutError, ValueError) as error:
+            client = stack.enter_context(_client(scheduler, patience_s))
+        except (OSError, TimeoutError, ValueError, MemoryError) as error:
             text = f"no Dask scheduler answers at {scheduler} ({error})"
             raise Transient("scheduler_unreachable", text, "start it, or leave --scheduler out") from error
         threads = sum(client.nthreads().values())
