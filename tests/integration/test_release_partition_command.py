@@ -144,15 +144,17 @@ def test_describe_and_partition_read_csv_alike_unless_told_otherwise(tmp_path: P
     assert sorted(line.split("\t")[3:5] for line in lines) == [["0", "u"], ["7", "\\N"], ["\\N", ""], ["\\N", "NULL"]]
 
 
-def test_what_a_backslash_is_must_be_said_where_it_matters(tmp_path: Path) -> None:
+def test_a_backslash_escapes_as_for_qservs_partitioner_and_both_verbs_tell_so(tmp_path: Path) -> None:
     path, felis = tmp_path / "t.csv", tmp_path / "csv.yaml"
-    path.write_text("id,ra,dec,name\n1,10.5,1.5,C:\\new\n")
+    path.write_text("id,ra,dec,name\n1,10.5,1.5,C:\\name\n")
     named = ["--table", "T", "--key", "id", "--ra", "ra", "--dec", "dec", "--database", "dr1", "--into", str(felis)]
-    assert CliRunner().invoke(release, ["describe", str(path), *named, "--csv-escape", "none"]).exit_code == 0
-    to = ["--to", tmp_path / "dr1", "--csv-header", "--workers", 1]
-    with pytest.raises(SkyburstError, match="--csv-escape none") as refused:
-        call(felis, "T", path, *to)
-    assert refused.value.code == "bad_catalogue"
-    call(felis, "T", path, *to, "--csv-escape", "none", "--anew")
+    described = CliRunner().invoke(release, ["describe", str(path), *named])
+    assert described.exit_code == 0 and "--csv-escape none" in described.output
+    told = ["partition", str(felis), "T", str(path), "--to", str(tmp_path / "dr1"), "--csv-header", "--workers", "1"]
+    done = CliRunner().invoke(release, told)
+    assert done.exit_code == 0 and "C:\\\\name" in done.output and "--csv-escape none" in done.output
     (file,) = (tmp_path / "dr1/T").glob("chunk_*[0-9].txt")
-    assert file.read_text().startswith("1,10.5,1.5,C:\\\\new,")
+    assert file.read_text().startswith("1,10.5,1.5,C:\\name,"), "as it came: Qserv reads a line's end in it"
+    again = CliRunner().invoke(release, [*told, "--csv-escape", "none", "--anew"])
+    assert again.exit_code == 0 and "--csv-escape" not in again.output
+    assert file.read_text().startswith("1,10.5,1.5,C:\\\\name,")

@@ -17,6 +17,7 @@ from consumers.release.manifest import read
 from consumers.release.partition import batches
 from consumers.release.partition.cluster import open_workers
 from consumers.release.partition.csv_dialect import CsvDialect
+from consumers.release.partition.csv_opening import backslash_in
 from consumers.release.partition.source import Source, pieces
 from consumers.release.reading import open_catalogue
 from consumers.release.table import Column, Role, Table
@@ -116,21 +117,21 @@ def test_an_empty_time_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", [rb"C:\new", rb'"end\"', rb'"\N"', rb"\Nx", b"\\"])
-def test_a_backslash_is_refused_until_it_is_said_what_it_is(field: bytes, tmp_path: Path) -> None:
-    unsaid = CsvDialect(escape="\\", said=False)
-    error = refused(b"1,r\n2," + field + b"\n", tmp_path, unsaid)
-    assert error.code == "bad_catalogue" and "--csv-escape none" in str(error)
+def test_a_backslash_that_is_no_null_is_told_of_in_what_it_means(field: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"1,\\N\n\\N,r\n2," + field + b"\n")
+    shown = backslash_in(path, CsvDialect())
+    assert shown is not None and field.decode() in shown
+    path.write_bytes(b"1,\\N\n\\N,r\n2,\\N")
+    assert backslash_in(path, CsvDialect()) is None
     table = rows(b"1,r\n2," + field + b"\n", tmp_path, CsvDialect(escape=""))
     assert table == [[b"1", b"r"], [b"2", field.strip(b'"')]]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
-def test_null_is_no_backslash_wherever_a_reading_ends(
-    end: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unsaid = CsvDialect(escape="\\", said=False)
+def test_null_is_read_wherever_a_reading_ends(end: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in range(7, 13):
         monkeypatch.setattr(batches.csv_batches, "__defaults__", (size,))
-        assert rows(b"1,\\N\n2,\\N\n3,u\n4,\\N" + end, tmp_path, unsaid) == [
+        assert rows(b"1,\\N\n2,\\N\n3,u\n4,\\N" + end, tmp_path, CsvDialect(escape="\\")) == [
             [b"1", None], [b"2", None], [b"3", b"u"], [b"4", None]
         ]  # fmt: skip

@@ -160,17 +160,18 @@ def test_what_is_missing_among_numbers_is_a_text_among_texts(word: str, tmp_path
     assert said.schema.field("t").metadata[LENGTH] == b"1" and not said.notes
 
 
-def test_a_backslash_is_refused_until_it_is_said_what_it_is(tmp_path: Path) -> None:
+def test_a_backslash_escapes_and_is_told_of_unless_it_is_said_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("n,t\n1,C:\\new\n\\N,\\N\n")
-    with pytest.raises(Wrong, match="--csv-escape none") as refused:
-        _ = open_catalogue(path).schema
-    assert refused.value.code == "bad_catalogue" and "column t" in refused.value.message
-    for escape, text in (("", "C:\\new"), ("\\", "C:new")):
-        rows = [
-            row for batch in open_catalogue(path, csv=CsvForm(escape=escape)).batches() for row in batch.to_pylist()
-        ]
+    for escape, text, told in (("", "C:\\new", 0), ("\\", "C:new", 0), (None, "C:new", 1)):
+        catalogue = open_catalogue(path, csv=CsvForm(escape=escape))
+        rows = [row for batch in catalogue.batches() for row in batch.to_pylist()]
         assert rows == [{"n": 1, "t": text}, {"n": None, "t": None}]
+        assert [note.partition(":")[0] for note in catalogue.notes] == ["t"] * told
+        assert all("--csv-escape none" in note for note in catalogue.notes)
+    path.write_text("n,t\n1,new\n\\N,\\N\n")
+    plain = open_catalogue(path)
+    assert [str(each.type) for each in plain.schema] == ["int64", "string"] and not plain.notes
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])

@@ -50,7 +50,7 @@ COLUMNS = ("column", "type", "null", "unit", "catalogue", "description")
     "--csv-escape",
     "escape",
     help="Before a character of CSV that stands for itself: backslash, none, or another.  "
-    "[default: a file in which it matters is refused]",
+    "[default: backslash, and a note where it matters]",
 )
 @click.option(
     "--csv-null",

@@ -22,8 +22,7 @@ from consumers.release.partition.csv_opening import LONGEST, open_csv
 from consumers.release.partition.placing import Codes
 from consumers.release.partition.reasons import BAD_KEY, FIELDS, MISSING, NOT_A_NUMBER
 from consumers.release.partition.source import Piece, Source
-from consumers.release.partition.writing import ESCAPE, NEWLINE, RETURN, Ints, Lines, Places, Scratch, write_rows
-from consumers.release.reading.catalogue import unsaid_escape
+from consumers.release.partition.writing import Ints, Lines, Places, Scratch, write_rows
 from consumers.release.table import Table
 from stream.errors import Wrong
 from stream.sky import Floats
@@ -244,8 +243,6 @@ def csv_batches(
             at += len(read)
             data = np.concatenate((rest, read)) if len(rest) else read
             last = at == piece.last or not len(read)
-            if not dialect.said:
-                _refuse_backslashes(path, data, dialect, last=last)
             while True:
                 found = csv_lines.find_records(data, dialect, fields.fields, fields.wanted, last=last, most=most)
                 if len(found.starts):
@@ -257,24 +254,6 @@ def csv_batches(
             if len(rest) > LONGEST or (last and len(rest)):
                 text = f"{path}: the record at byte {at - len(rest)} does not end"
                 raise Wrong("bad_catalogue", text, "close its quote, or say how the file is written: --csv-quote none")
-
-
-def _refuse_backslashes(path: Path, data: NDArray[np.uint8], dialect: CsvDialect, *, last: bool) -> None:
-    """Refuse a backslash that is no field ``\\N``; one at the end is looked at with the bytes that follow."""
-    at = np.flatnonzero(data == ESCAPE)
-    if not last:
-        at = at[at < len(data) - 2]
-    if not len(at):
-        return
-    edges = np.array([ord(dialect.delimiter), NEWLINE, RETURN], np.uint8)
-    around = np.concatenate((edges[1:2], data, edges[1:2], edges[1:2]))
-    null = np.isin(around[at], edges) & (around[at + 2] == ord("N")) & np.isin(around[at + 3], edges)
-    if "\\N" in dialect.nulls:
-        at = at[~null]
-    if len(at):
-        begin = max(0, int(at[0]) - 20)
-        shown = data[begin : begin + 60].tobytes().decode(errors="replace")
-        raise unsaid_escape(path, repr(shown), ", and --anew")
 
 
 def arrow_batches(source: Source, piece: Piece, table: Table, delimiter: str, rows: int) -> Iterator[ArrowBatch]:

@@ -53,7 +53,7 @@ def _csv_option(name: str, default: str | None, text: str) -> Callable[[F], F]:
 @click.option("--hdu", type=click.IntRange(1), help="The HDU of FITS files with the table, where several could be.")
 @_csv_option("--csv-delimiter", None, f"{_BETWEEN}  [default: a comma; a tab for .tsv]")
 @_csv_option("--csv-quote", '"', "Around fields of CSV files, or none.")
-@_csv_option("--csv-escape", None, f"{_BEFORE}  [default: a file in which it matters is refused]")
+@_csv_option("--csv-escape", None, f"{_BEFORE}  [default: backslash, and a word where it matters]")
 @click.option(
     "--csv-null",
     multiple=True,
@@ -94,12 +94,25 @@ def partition(
 
     csv_delimiter = csv_form(files[0]).delimiter if csv_delimiter is None else csv_delimiter
     target = csv_delimiter if csv_delimiter in (",", "\t") else ","
-    escape, said = ("\\", False) if csv_escape is None else (csv_escape, True)
-    csv = CsvDialect(csv_delimiter, csv_quote, escape, csv_null, csv_header, target, said)
+    escape = "\\" if csv_escape is None else csv_escape
+    csv = CsvDialect(csv_delimiter, csv_quote, escape, csv_null, csv_header, target)
     described = felis_file.read(description).table(table)
     layout = layout_of(described, release, (stripes, sub_stripes, overlap))
     job = prepare(described, layout, release / table, [str(file) for file in files], csv, hdu)
+    if csv_escape is None:
+        _tell_of_backslashes(job)
     _show(_run(job, description.read_bytes(), scheduler, workers, anew, as_json), job.folder, as_json=as_json)
+
+
+def _tell_of_backslashes(job: Job) -> None:
+    from consumers.release.partition.csv_opening import backslash_in
+
+    for source in job.sources:
+        shown = backslash_in(Path(source.path), job.csv) if source.form == "csv" else None
+        if shown is not None:
+            text = f"skyburst: {source.name}: a backslash ({shown!r}) escapes what follows, as for Qserv's partitioner"
+            click.echo(f"{text}; where it stands for itself say --csv-escape none, and --anew", err=True)
+            return
 
 
 def _run(job: Job, description: bytes, scheduler: str | None, workers: int | None, anew: bool, quiet: bool) -> Outcome:

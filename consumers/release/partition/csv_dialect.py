@@ -33,8 +33,6 @@ class CsvDialect:
         Whether the first line has the names of the columns.
     target
         The delimiter of chunk files.
-    said
-        Whether somebody said what escapes; else a file in which it matters is refused.
     """
 
     delimiter: str = ","
@@ -43,7 +41,6 @@ class CsvDialect:
     nulls: tuple[str, ...] = ("\\N",)
     header: bool = False
     target: str = ","
-    said: bool = True
 
     @property
     def words(self) -> Ints:

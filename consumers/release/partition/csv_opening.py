@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as reader
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,3 +70,14 @@ def names_in(path: Path, csv: CsvDialect) -> tuple[str, ...]:
         return tuple(next(reader.reader([line], delimiter=csv.delimiter, quotechar=csv.quote), []))
     except reader.Error:  # a field longer than any name
         return ()
+
+
+def backslash_in(path: Path, csv: CsvDialect) -> str | None:
+    """A piece of text around the first backslash that is no NULL, as far as the file's first MiB tells."""
+    with open_csv(path) as file:
+        begin = file.read(1 << 20)
+    nulls = b"|".join(re.escape(each.encode()) for each in csv.nulls) or b"(?!)"
+    edge = b"[\r\n" + re.escape(csv.delimiter.encode()) + b"]"
+    fields = re.sub(b"(?:(?<=" + edge + b")|^)(?:" + nulls + b")(?=" + edge + b"|$)", b"", begin)
+    at = fields.find(b"\\")
+    return None if at < 0 else fields[max(0, at - 20) : at + 20].decode(errors="replace")

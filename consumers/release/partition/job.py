@@ -111,7 +111,7 @@ class Job:
             "table": self.table.name,
             "fingerprint": fingerprint(self.table),
             "layout": [self.layout.stripes, self.layout.sub_stripes, self.layout.overlap],
-            "csv": {key: value for key, value in asdict(self.csv).items() if key != "said"},
+            "csv": asdict(self.csv),
             "sources": sources,
             "pieces": ["even", source.PIECE_BYTES, source.PIECE_ROWS, self.rows],
             "directors": [manifests.digest(folder) for folder in self.directors()] if self.by_key else [],

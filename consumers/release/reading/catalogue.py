@@ -46,8 +46,8 @@ class CsvForm:
     quote
         Around fields that hold a delimiter; empty where nothing is quoted.
     escape
-        Before a character that stands for itself; empty where there is none. None where nobody said: then a backslash
-        that is no NULL is refused.
+        Before a character that stands for itself; empty where there is none. None where nobody said: then a backslash,
+        and a note tells of one that is no NULL.
     names
         Names of the columns; empty where the first line has them.
     nulls
@@ -139,12 +139,6 @@ def refuse_twins(catalogue: Catalogue) -> None:
 def damaged(path: Path, what: str, advice: str = "copy the file again from where it was made") -> Wrong:
     """The error for a file that is not what it should be."""
     return Wrong("bad_catalogue", f"{path}: {what}", advice)
-
-
-def unsaid_escape(path: Path, where: str, more: str = "") -> Wrong:
-    """The error for a backslash of which nobody said whether it stands for itself."""
-    advice = f"say --csv-escape none where it stands for itself, or --csv-escape backslash{more}"
-    return damaged(path, f"it has a backslash: {where}", advice)
 
 
 def field(name: str, kind: pa.DataType, *, null: bool, unit: str = "", doc: str = "", length: int = 0) -> pa.Field:

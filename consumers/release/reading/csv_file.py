@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 import pyarrow.csv as pc
 
-from consumers.release.reading.catalogue import ASCII, ROWS, CsvForm, LeftOut, damaged, field, picked, unsaid_escape
+from consumers.release.reading.catalogue import ASCII, ROWS, CsvForm, LeftOut, damaged, field, picked
 from consumers.release.reading.csv_types import Guess, as_kind
 
 BLOCK = 1 << 20
@@ -43,7 +44,9 @@ class CsvCatalogue:
     form = "CSV"
 
     def __init__(self, path: Path, csv: CsvForm) -> None:
-        self.path, self.csv = path, csv
+        self.path = path
+        self.csv = replace(csv, escape=csv.escape or "")
+        self._unsaid = csv.escape is None
         self.left_out: Sequence[LeftOut] = ()
         self.notes: Sequence[str] = ()
         self._schema: pa.Schema | None = None
@@ -53,7 +56,12 @@ class CsvCatalogue:
     def schema(self) -> pa.Schema:
         """The columns with the types that all of their values have; found out when first asked for."""
         if self._schema is None:
-            self._schema = self._found()
+            try:
+                self._schema = self._found()
+            except _Backslash as found:
+                self.csv, self._unsaid = replace(self.csv, escape="\\"), False
+                self._schema = self._found()
+                self.notes = [*self.notes, str(found)]
         return self._schema
 
     @property
@@ -123,16 +131,10 @@ class CsvCatalogue:
             pc.open_csv(file, reading, self._parsing(), converting) as reader,
         ):
             for batch in reader:
-                if self.csv.escape is None:
-                    self._refuse_backslashes(batch)
+                if self._unsaid:
+                    _look_for_backslashes(batch)
                 if batch.num_rows:
                     yield batch
-
-    def _refuse_backslashes(self, batch: pa.RecordBatch) -> None:
-        for name, values in zip(batch.schema.names, batch.columns):
-            having = values.filter(compute.match_substring(values, "\\"))
-            if len(having):
-                raise unsaid_escape(self.path, f"column {name}, {having[0].as_py()[:60]!r}")
 
     def _parsing(self) -> pc.ParseOptions:
         csv = self.csv
@@ -148,6 +150,18 @@ class CsvCatalogue:
 def _field(name: str, guess: Guess) -> pa.Field:
     own = field(name, guess.type, null=True, length=guess.length)
     return own if guess.ascii else own.with_metadata((own.metadata or {}) | {ASCII: b"no"})
+
+
+class _Backslash(Exception):
+    """A file has one, and nobody said what it is."""
+
+
+def _look_for_backslashes(batch: pa.RecordBatch) -> None:
+    for name, values in zip(batch.schema.names, batch.columns):
+        having = values.filter(compute.match_substring(values, "\\"))
+        if len(having):
+            text = f"{name}: a backslash ({having[0].as_py()[:40]!r}) escapes what follows, as for Qserv's partitioner"
+            raise _Backslash(f"{text}; where it stands for itself say --csv-escape none, here and to partition")
 
 
 class _Lines:
