@@ -35,7 +35,7 @@ SETTLED_S = 2.0
 IDLE_SEAL_S = 600.0
 SWEEP_RESTS = 9.0
 """Times as long as a sweep took before the next: to list an object store that keeps years takes minutes."""
-FOREIGN = "foreign_files"
+FOREIGN, SET_BACK = "foreign_files", "set_back"
 INDEX_SEAL_BYTES = 64 << 20
 """Bytes of an open index at which a segment is sealed: sealing holds the whole index in memory."""
 
@@ -73,7 +73,6 @@ class Upkeep:
     _turning: bool = False
     _looked: float = -1e9
     _sweeps: float = -1e9
-    _foreign: int = 0
 
     async def run(self) -> None:
         """Turn until told to end. Not to be cancelled in the middle of a turn: a segment is sealed by one thread."""
@@ -197,16 +196,18 @@ class Upkeep:
         ended = self.clock.monotonic()
         self._sweeps = ended + SWEEP_RESTS * (ended - began)
         metrics.ORPHAN_SEGMENTS.set(self.sweeper.orphans)
-        self._tell_foreign(self.sweeper.foreign)
+        self._tell(self.sweeper.foreign, self.sweeper.set_back)
         if gone:
             _log.info("swept", files=len(gone))
 
-    def _tell_foreign(self, files: int) -> None:
+    def _tell(self, files: int, set_back: bool) -> None:
         text = f"{files} files in the AlertDB were written for another database, and stay" if files else None
-        self.outcome.health.warn(FOREIGN, text)
-        if files and not self._foreign:
-            _log.warning(FOREIGN, code=FOREIGN, files=files)
-        self._foreign = files
+        older = "Level-1 is an older state than the AlertDB: nothing without a row is swept" if set_back else None
+        for code, said in ((FOREIGN, text), (SET_BACK, older)):
+            before = {warning.code for warning in self.outcome.health.warnings()}
+            self.outcome.health.warn(code, said)
+            if said and code not in before:
+                _log.warning(code, code=code, message=said)
 
     async def _need_room(self, ref: SegmentRef) -> None:
         """A copy that does not fit would fill the disk until it is given up, and live commits would find it full."""

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream.alertdb.damage import SegmentDamaged
+from stream.alertdb.damage import SegmentAbsent, SegmentDamaged
 from stream.alertdb.index import NOTE_KEY, SCHEMA, SCHEMA_BYTES, check_note, encode_note
+from stream.alertdb.names import role_of
 from stream.alertdb.rowdigest import row_digest
-from stream.alertdb.window import Readable
+from stream.alertdb.window import Readable, Window
 
 ROW_GROUP = 1024
 COMMITS_KEY = b"skyburst.commits"
@@ -123,3 +124,21 @@ def parquet_commits(file: Any, name: str) -> tuple[Commit, ...]:
     if first != file.metadata.num_rows:
         raise SegmentDamaged(name, f"the commits have {first} rows, the index {file.metadata.num_rows}")
     return tuple(commits)
+
+
+def notes_of(index: Readable | None) -> list[dict[str, Any]]:
+    """The notes of the commits in an index file, which is closed, as far as they can be read; none where it is gone."""
+    if index is None:
+        return []
+    found: list[dict[str, Any]] = []
+    try:
+        if role_of(index.name) == "index":
+            with pq.ParquetFile(Window(index)) as file:
+                return [commit.note for commit in parquet_commits(file, index.name)]
+        for _, note in read_commits(index):
+            found.append(note)
+    except (SegmentAbsent, SegmentDamaged, pa.ArrowInvalid):
+        pass
+    finally:
+        index.close()
+    return found

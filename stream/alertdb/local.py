@@ -12,13 +12,13 @@ from stream.alertdb.appending import AppendSegment
 from stream.alertdb.cache import BlockCache
 from stream.alertdb.container import SYNC_BYTES
 from stream.alertdb.copying import copied_index, pieces
-from stream.alertdb.damage import disk_errors
+from stream.alertdb.damage import SegmentAbsent, disk_errors
 from stream.alertdb.disk import Disk, RealDisk
 from stream.alertdb.diskfile import DiskFile
 from stream.alertdb.header import SegmentHeader
 from stream.alertdb.names import Role, Token, file_name, night_of, number_of, parsed, random_token
 from stream.alertdb.port import SegmentStore
-from stream.alertdb.reader import SegmentReader, head_of
+from stream.alertdb.reader import SegmentReader
 from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
 from stream.alertdb.window import DiskWindow, Readable
 
@@ -68,8 +68,8 @@ class LocalStore:
         """Open the first `length` bytes of one file."""
         return DiskWindow(self._disk, parsed(name), length)
 
-    def head(self, name: str) -> SegmentHeader | None:
-        """The header of a data file, None where it has none."""
+    def whole(self, name: str) -> Readable | None:
+        """Open all bytes that a file has; None where it is gone."""
         with disk_errors(name):
             try:
                 fd = self._disk.open(parsed(name))
@@ -79,7 +79,10 @@ class LocalStore:
                 size = self._disk.size(fd)
             finally:
                 self._disk.close(fd)
-        return head_of(lambda: self.window(name, size))
+        try:
+            return self.window(name, size)
+        except SegmentAbsent:
+            return None
 
     def copy(self, ref: SegmentRef, number: int, source: SegmentStore | None = None) -> Sealed:
         """Copy a segment's published bytes to new files here, sealed."""

@@ -24,7 +24,7 @@ from stream.alertdb.header import SegmentHeader
 from stream.alertdb.names import Token, file_name, night_of, number_of, parsed, random_token
 from stream.alertdb.port import SegmentStore
 from stream.alertdb.putting import PutSegment
-from stream.alertdb.reader import SegmentReader, head_of
+from stream.alertdb.reader import SegmentReader
 from stream.alertdb.segment import OpenSegment, Sealed, SegmentRef
 from stream.alertdb.window import Readable, check_range
 from stream.errors import Fatal, Transient, Wrong, one_line
@@ -102,14 +102,17 @@ class ObjectStore:
         """Open the first `length` bytes of one object."""
         return ObjectWindow(self._store, parsed(name), length)
 
-    def head(self, name: str) -> SegmentHeader | None:
-        """The header of a data object, None where it has none."""
+    def whole(self, name: str) -> Readable | None:
+        """Open all bytes that an object has; None where it is gone."""
         with _store_errors(name):
             try:
                 size = obstore.head(self._store, parsed(name))["size"]
             except FileNotFoundError:
                 return None
-        return head_of(lambda: self.window(name, size))
+        try:
+            return self.window(name, size)
+        except SegmentAbsent:
+            return None
 
     def copy(self, ref: SegmentRef, number: int, source: SegmentStore | None = None) -> Sealed:
         """Copy a segment's published bytes to new objects here, sealed."""

@@ -39,8 +39,8 @@ class SegmentStore(Protocol):
         """Open the first `length` bytes of one file; errors as in `read`."""
         ...
 
-    def head(self, name: str) -> SegmentHeader | None:
-        """The header of a data file, whatever is published of it; None where the file is gone or has no whole one."""
+    def whole(self, name: str) -> Readable | None:
+        """Open all bytes that a file has, published or not; None where it is gone."""
         ...
 
     def copy(self, ref: SegmentRef, number: int, source: SegmentStore | None = None) -> Sealed:

@@ -42,11 +42,9 @@ def read_header(data: Readable) -> FileHeader:
             raise SegmentDamaged(data.name, f"no segment header: {error}") from error
 
 
-def head_of(window: Callable[[], Readable]) -> SegmentHeader | None:
-    """The header of the data file that `window` opens; None where the file is gone, or has no whole header."""
-    try:
-        data = window()
-    except SegmentAbsent:
+def head_of(data: Readable | None) -> SegmentHeader | None:
+    """The header of a data file, which is closed; None where the file is gone, or has no whole header."""
+    if data is None:
         return None
     try:
         return read_header(data).header

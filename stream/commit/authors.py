@@ -1,4 +1,4 @@
-"""Whose files lie in a store: those that daemons of another database wrote are not this one's to sweep."""
+"""What files without a row tell: whether another database's daemons wrote them, and whether this one has gone back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stream.alertdb.indexfile import notes_of
 from stream.alertdb.names import role_of
 from stream.alertdb.port import SegmentStore
+from stream.alertdb.reader import head_of
+from stream.commit import ledger
 from stream.tables.model import table
 
 HEADS = 200
@@ -19,7 +22,7 @@ HEADS = 200
 
 @dataclass(slots=True)
 class Authors:
-    """Tells a file that a daemon left behind from one that only another database names.
+    """Tells a file that a daemon left behind from one that only another database, or a later state of this, names.
 
     A header has the instance id of the database on which its segment began. A rebuild gives a database another id, and
     names segments of the one before: what has the id of any segment that is named here is ours, too. On a database
@@ -38,6 +41,10 @@ class Authors:
     _foreign: dict[int, str] = field(default_factory=dict)
     _asked: tuple[int, int] | None = (-1, -1)
 
+    def has_met(self, number: int) -> bool:
+        """Whether segment `number` was another database's when last asked."""
+        return number in self._foreign
+
     async def ours(self, number: int, names: Iterable[str]) -> bool:
         """Whether the files `names` of segment `number` were left by this database's daemons, or tell nothing."""
         instance = self._foreign.get(number)
@@ -49,22 +56,37 @@ class Authors:
         self._foreign[number] = instance
         return False
 
+    async def are_ahead(self, names: Iterable[str]) -> bool:
+        """Whether files of ours have a commit that begins behind the ledger: the database was set back since.
+
+        A commit begins where the ledger stands, and the ledger never goes back.
+        """
+        starts: dict[ledger.Place, int] = {}
+        for name in names:
+            if role_of(name) in ("open_index", "index"):
+                for note in await asyncio.to_thread(lambda: notes_of(self.store.whole(name))):  # noqa: B023
+                    for stream, partition, start, *_ in note["ranges"]:
+                        place = (int(stream), int(partition))
+                        starts[place] = max(int(start), starts.get(place, 0))
+        stands = await ledger.places(self.engine, starts) if starts else {}
+        return any(starts[place] > stands[place] for place in starts.keys() & stands.keys())
+
     async def _written_on(self, names: Iterable[str]) -> str:
         for name in names:
-            if role_of(name) == "data":
-                header = await asyncio.to_thread(self.store.head, name)
-                if header is not None:
-                    return header.instance
+            if role_of(name) == "data" and (instance := await self._instance_in(name)):
+                return instance
         return ""
+
+    async def _instance_in(self, name: str) -> str:
+        header = await asyncio.to_thread(lambda: head_of(self.store.whole(name)))
+        return header.instance if header else ""
 
     async def _is_named(self, instance: str) -> bool:
         """Whether a segment that a row names was begun on that database, as far as they have been looked at."""
         if instance not in self._known and self._asked is not None:
             rows = await self._next(self._asked)
             for _, _, name in rows:
-                header = await asyncio.to_thread(self.store.head, name)
-                if header is not None:
-                    self._known.add(header.instance)
+                self._known.add(await self._instance_in(name))
             self._asked = (rows[-1][0], rows[-1][1]) if len(rows) == HEADS else None
         return instance in self._known
 

@@ -49,6 +49,9 @@ class Sweeper:
         Files without a row that names them, at the last look.
     foreign
         Those among them that another database's daemons wrote: they stay.
+    set_back
+        Whether a file was met that a later state of the database named. From then on all files without a row stay: what
+        the broker has no more would be gone with them.
     """
 
     engine: AsyncEngine
@@ -59,6 +62,7 @@ class Sweeper:
     instance: str
     orphans: int = 0
     foreign: int = 0
+    set_back: bool = False
     _rowless: dict[int, float] = field(default_factory=dict)
     _authors: Authors = field(init=False)
 
@@ -108,11 +112,15 @@ class Sweeper:
             return _named(rows[number], names, rows)
         self.orphans += len(names)
         now = self.clock.monotonic()
+        first = number not in self._rowless
         young = now - self._rowless.setdefault(number, now) < self.age_s
-        if young:
+        if young and not first and not self._authors.has_met(number):
             return names
         if not await self._authors.ours(number, names):
             self.foreign += len(names)
+            return names
+        self.set_back = self.set_back or (first and await self._authors.are_ahead(names))
+        if young or self.set_back:
             return names
         if not await _claim(self.engine, number, self.instance):
             return names

@@ -14,6 +14,7 @@ from doubles.ingest_run import packet
 from stream.alertdb.names import number_of
 from stream.clock import ManualClock
 from stream.commit import authors, sweep
+from stream.commit.sealing import seal
 from stream.commit.sweep import Sweeper
 from stream.errors import Fatal
 from stream.tables.model import table
@@ -106,6 +107,31 @@ async def test_what_daemons_of_another_database_wrote_is_swept_only_where_a_segm
             await connection.execute(sa.insert(table("segments")), [row._asdict() for row in named[1:]])
         assert await swept() == (2, 0), "as after a rebuild, which left one out"
         assert {number for _, number in writer.store.names()} == {row.segment for row in named[1:]}
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_nothing_without_a_row_is_swept_where_the_database_was_set_back(
+    url: str, tmp_path: Path, sealed: bool
+) -> None:
+    async with writing(url, tmp_path / "a") as writer:
+        for number in range(2):
+            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
+        for mine in writer.committer.segments if sealed else ():
+            await seal(writer.engine, writer.store, mine, Meanwhile())
+        await execute(url, "DELETE FROM segments")
+        names = {name for name, _ in writer.store.names()}
+        clock = ManualClock()
+
+        async def swept(stands: int) -> tuple[bool, int]:
+            """With the ledger there: whether it is seen to have gone back, and how many names went."""
+            await execute(url, f"UPDATE ledger SET next = {stands} WHERE sink = 'alertdb'")
+            one = sweeper(writer, clock)
+            await one.sweep(frozenset())
+            clock.advance(AGE_S)
+            return one.set_back, len(await one.sweep(frozenset()))
+
+        assert await swept(0) == (True, 0), "the second commit began at 1"
+        assert await swept(1) == (False, len(names)), "a batch that was not published begins where the ledger stands"
 
 
 async def test_a_sweep_reads_the_rows_of_many_segments_at_once(url: str, tmp_path: Path) -> None:

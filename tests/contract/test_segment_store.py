@@ -21,10 +21,12 @@ from xxhash import xxh3_128
 from stream.alertdb.damage import SegmentAbsent, SegmentDamaged
 from stream.alertdb.header import Kind
 from stream.alertdb.index import empty_batch
+from stream.alertdb.indexfile import notes_of
 from stream.alertdb.local import LocalStore
 from stream.alertdb.names import random_number, role_of
 from stream.alertdb.objects import ObjectStore
 from stream.alertdb.port import SegmentStore
+from stream.alertdb.reader import head_of
 from stream.alertdb.rowdigest import row_digest
 from stream.alertdb.segment import OpenSegment, SegmentRef
 from stream.alertdb.store import open_store
@@ -83,6 +85,18 @@ def test_published_messages_come_back_exactly(store: SegmentStore, rng: np.rando
     assert read(store, segment.ref) == sent
     assert segment.records == len(sent)
     assert read(store, segment.seal().ref(segment.header.number)) == sent
+
+
+def test_a_file_tells_without_its_row_whose_it_is_and_of_which_commits(
+    store: SegmentStore, rng: np.random.Generator
+) -> None:
+    segment, _ = published(store, rng)
+    for ref in (segment.ref, segment.seal().ref(segment.header.number)):
+        assert head_of(store.whole(ref.data_name)) == segment.header
+        with store.read(ref) as reader:
+            assert notes_of(store.whole(ref.index_name)) == [commit.note for commit in reader.commits] != []
+    gone = f"{NIGHT}/1-{'0' * 16}"
+    assert head_of(store.whole(f"{gone}.avro")) is None and notes_of(store.whole(f"{gone}.arrows")) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from stream.clock import SystemClock
 from stream.commit.segments import Written
 from stream.errors import Transient
 from stream.tables.model import table
+from stream.web.health import Health
 
 RESERVE = 5000
 
@@ -65,7 +67,7 @@ def upkeep_of(world: World, player: Player) -> Upkeep:
         store=player.store,
         segments=player.segments,
         sweeper=player._sweeper,
-        outcome=None,  # type: ignore[arg-type]
+        outcome=SimpleNamespace(health=Health()),  # type: ignore[arg-type]
         window=None,  # type: ignore[arg-type]
         last_partition=None,  # type: ignore[arg-type]
         clock=SystemClock(),

@@ -27,7 +27,7 @@ class Turning:
         nothing: Any = None
         store: Any = SimpleNamespace(appends=True)
         segments: Any = _Segments()
-        sweeper: Any = SimpleNamespace(sweep=self.sweep, orphans=0, foreign=0)
+        sweeper: Any = SimpleNamespace(sweep=self.sweep, orphans=0, foreign=0, set_back=False)
         outcome: Any = SimpleNamespace(allowance=allowance, allowed=lambda _: None, health=Health(self.clock))
         monkeypatch.setattr(rules, "left_behind", self.left_behind)
         self.upkeep = Upkeep(
@@ -126,14 +126,14 @@ async def test_a_sweep_that_lists_for_minutes_rests_nine_times_as_long_and_what_
     assert one.sweeps == 3 and len(one.looks) > 100
 
 
-async def test_files_of_another_database_are_warned_of_until_they_are_gone(
+async def test_files_of_another_database_or_of_a_later_state_are_warned_of_while_they_are_there(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = Turning(monkeypatch)
     warned = []
-    for files in (0, 8, 8, 0):
-        one.upkeep.sweeper.foreign = files
+    for files, set_back in ((0, False), (8, False), (8, True), (0, True)):
+        one.upkeep.sweeper.foreign, one.upkeep.sweeper.set_back = files, set_back
         await one.upkeep._sweep()
         warned.append([warning.code for warning in one.upkeep.outcome.health.warnings()])
-    assert warned == [[], ["foreign_files"], ["foreign_files"], []]
-    assert [record.message for record in caplog.records].count("foreign_files") == 1
+    assert warned == [[], ["foreign_files"], ["foreign_files", "set_back"], ["set_back"]]
+    assert [record.msg for record in caplog.records] == ["foreign_files", "set_back"]
