@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pyarrow as pa
 
 from stream.errors import Fatal, Wrong
+from stream.tls import FILES, tls_of
 
 ROWS = 20_000
 """Rows of one record batch."""
 _PORTS = {"mysql": 4040, "http": 4048, "https": 4048}
-_OPTIONS = {"ssl_ca", "ssl_cert", "ssl_key"}
 _ADVICE = "give mysql://USER:PASSWORD@HOST:4040/DATABASE or https://USER:PASSWORD@HOST:4048/DATABASE"
 
 
@@ -96,9 +96,9 @@ class Address:
         if scheme not in _PORTS or not parts.hostname:
             raise Wrong("query_url", f"no frontend of Qserv has a URL with {scheme or 'no scheme'!r}", _ADVICE)
         options = dict(parse_qsl(parts.query))
-        if unknown := sorted(set(options) - _OPTIONS):
+        if unknown := sorted(set(options) - FILES):
             text = f"the frontend's URL has an unknown option {unknown[0]}"
-            raise Wrong("query_url", text, f"there are {', '.join(sorted(_OPTIONS))}")
+            raise Wrong("query_url", text, f"there are {', '.join(sorted(FILES))}")
         return cls(
             scheme,
             parts.hostname,
@@ -120,18 +120,9 @@ class Address:
         Raises
         ------
         Wrong
-            ``query_url``: a file of the options cannot be read.
+            ``query_url``: a file of the options cannot be used.
         """
-        if not self.options:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self.options.get("ssl_ca"))
-            if "ssl_cert" in self.options:
-                context.load_cert_chain(self.options["ssl_cert"], self.options.get("ssl_key"))
-        except OSError as error:
-            text = f"a certificate of the frontend's URL cannot be read ({error})"
-            raise Wrong("query_url", text, "name PEM files") from error
-        return context
+        return tls_of(self.options, "query_url", "Qserv's frontend") if self.options else None
 
 
 def untrusted(error: BaseException | None, where: str) -> Fatal | None:
