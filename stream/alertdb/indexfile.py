@@ -137,7 +137,7 @@ def notes_of(index: Readable | None) -> list[dict[str, Any]]:
                 return [commit.note for commit in parquet_commits(file, index.name)]
         for _, note in read_commits(index):
             found.append(note)
-    except (SegmentAbsent, SegmentDamaged, pa.ArrowInvalid):
+    except (SegmentAbsent, SegmentDamaged, *UNREADABLE):
         pass
     finally:
         index.close()

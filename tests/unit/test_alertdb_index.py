@@ -31,7 +31,7 @@ from stream.alertdb.index import (
     moved,
     slices,
 )
-from stream.alertdb.indexfile import read_stream, to_parquet
+from stream.alertdb.indexfile import notes_of, read_stream, to_parquet
 from stream.alertdb.indexreader import Index, ParquetIndex, StreamIndex
 from stream.alertdb.local import LocalStore
 from stream.alertdb.rowdigest import row_digest
@@ -278,3 +278,27 @@ def _same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
         return [{**row, "ra": _bits(row["ra"])} for row in rows]
 
     return plain(one) == plain(other)
+
+
+@given(st.data())
+def test_of_an_index_whatever_was_done_to_it_the_notes_are_told_that_can_be(data: st.DataObject) -> None:
+    sealed, _ = to_parquet([], "t")
+    damaged = bytearray(sealed)
+    footer = len(damaged) - 8 - int.from_bytes(damaged[-8:-4], "little")
+    cut = data.draw(st.integers(footer, len(damaged) - 9))
+    damaged[cut:-8] = data.draw(st.binary(min_size=len(damaged) - 8 - cut, max_size=len(damaged) - 8 - cut))
+    assert notes_of(_Bytes(f"20260305/1-{'0' * 16}.parquet", bytes(damaged))) == []
+
+
+class _Bytes:
+    """A file in memory."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name, self.length = name, len(data)
+        self._data = data
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def close(self) -> None:
+        """Nothing is held."""
