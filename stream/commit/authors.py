@@ -17,7 +17,7 @@ from stream.commit import ledger
 from stream.tables.model import table
 
 HEADS = 200
-"""Headers that are read for one question: a store may keep years, and the next sweep goes on."""
+"""Headers of named segments that are read in one sweep: a store may keep years, and the next sweep goes on."""
 
 
 @dataclass(slots=True)
@@ -40,10 +40,11 @@ class Authors:
     _known: set[str] = field(default_factory=set)
     _foreign: dict[int, str] = field(default_factory=dict)
     _asked: tuple[int, int] | None = (-1, -1)
+    _asks: bool = True
 
-    def has_met(self, number: int) -> bool:
-        """Whether segment `number` was another database's when last asked."""
-        return number in self._foreign
+    def begin(self) -> None:
+        """A sweep begins."""
+        self._asks = True
 
     async def ours(self, number: int, names: Iterable[str]) -> bool:
         """Whether the files `names` of segment `number` were left by this database's daemons, or tell nothing."""
@@ -83,7 +84,8 @@ class Authors:
 
     async def _is_named(self, instance: str) -> bool:
         """Whether a segment that a row names was begun on that database, as far as they have been looked at."""
-        if instance not in self._known and self._asked is not None:
+        if instance not in self._known and self._asked is not None and self._asks:
+            self._asks = False
             rows = await self._next(self._asked)
             for _, _, name in rows:
                 self._known.add(await self._instance_in(name))

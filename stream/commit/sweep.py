@@ -19,6 +19,8 @@ from stream.clock import Clock
 from stream.commit import ledger
 from stream.commit.authors import Authors
 from stream.commit.failpoints import Failpoints
+from stream.errors import SkyburstError
+from stream.log import Log
 from stream.tables.model import table
 
 PAGE = 500
@@ -27,8 +29,35 @@ PAGE = 500
 NAMES = 4 * PAGE
 """Names that are held at once: an object store has tens of thousands of a night."""
 
+UNREADABLE = ("store_refused", "disk_failed")
+"""What one file may be beside others that can be read: it stays, and holds up nothing."""
+
+_log = Log("stream.commit.sweep")
+
 Row = sa.Row[Any, Any, Any, Any, Any]
 Rows = Mapping[int, Row]
+
+
+@dataclass(slots=True)
+class _Nobodys:
+    """The files of a number that has no row.
+
+    Attributes
+    ----------
+    since
+        Monotonic seconds when it was first seen so.
+    names
+        Its files: one sweep may list them far from each other.
+    looked
+        Those of them in which was looked for commits that begin behind the ledger.
+    told
+        Whether the log has why they stay.
+    """
+
+    since: float
+    names: set[str] = field(default_factory=set)
+    looked: set[str] = field(default_factory=set)
+    told: bool = False
 
 
 @dataclass(slots=True)
@@ -63,7 +92,9 @@ class Sweeper:
     orphans: int = 0
     foreign: int = 0
     set_back: bool = False
-    _rowless: dict[int, float] = field(default_factory=dict)
+    _rowless: dict[int, _Nobodys] = field(default_factory=dict)
+    _broke_off: bool = False
+    _claims: bool = True
     _authors: Authors = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,10 +114,14 @@ class Sweeper:
         watched: set[int] = set()
         gone: list[str] = []
         self.orphans = self.foreign = 0
+        self._authors.begin()
+        # After a sweep that broke off there may be files that tell of a later state, and were not looked into.
+        self._claims, self._broke_off = not self._broke_off, True
         while page := await asyncio.to_thread(lambda: list(islice(names, NAMES))):
             gone += await self._sweep_page(page, besides)
             watched |= self._rowless.keys() & {number for _, number in page}
-        self._rowless = {number: since for number, since in self._rowless.items() if number in watched}
+        self._rowless = {number: seen for number, seen in self._rowless.items() if number in watched}
+        self._broke_off = False
         return gone
 
     async def _sweep_page(self, page: Sequence[tuple[str, int]], besides: frozenset[int]) -> list[str]:
@@ -112,20 +147,41 @@ class Sweeper:
             return _named(rows[number], names, rows)
         self.orphans += len(names)
         now = self.clock.monotonic()
-        first = number not in self._rowless
-        young = now - self._rowless.setdefault(number, now) < self.age_s
-        if young and not first and not self._authors.has_met(number):
+        seen = self._rowless.setdefault(number, _Nobodys(now))
+        seen.names |= names
+        young = now - seen.since < self.age_s
+        if young and names <= seen.looked:
             return names
-        if not await self._authors.ours(number, names):
+        try:
+            ours = await self._look(number, seen)
+        except SkyburstError as error:
+            if error.code not in UNREADABLE:
+                raise
+            if not seen.told:
+                _log.warning("not_swept", error=error, segment=number)
+            seen.told = True
+            return names
+        if not ours:
             self.foreign += len(names)
             return names
-        self.set_back = self.set_back or (first and await self._authors.are_ahead(names))
-        if young or self.set_back:
+        if young or self.set_back or not self._claims:
             return names
         if not await _claim(self.engine, number, self.instance):
             return names
         self.failpoints.hit("after_sweep_row")
         return frozenset()
+
+    async def _look(self, number: int, seen: _Nobodys) -> bool:
+        """Whether the files of `number` are this database's; if so, note whether one of them is ahead of it."""
+        if not await self._authors.ours(number, seen.names):
+            seen.looked.clear()
+            return False
+        # An index alone does not tell whose streams its numbers are.
+        if any(role_of(name) == "data" for name in seen.names):
+            fresh = seen.names - seen.looked
+            self.set_back = self.set_back or await self._authors.are_ahead(fresh)
+            seen.looked |= fresh
+        return True
 
 
 async def _rows(engine: AsyncEngine, numbers: Sequence[int]) -> Rows:

@@ -16,7 +16,7 @@ from stream.clock import ManualClock
 from stream.commit import authors, sweep
 from stream.commit.sealing import seal
 from stream.commit.sweep import Sweeper
-from stream.errors import Fatal
+from stream.errors import Fatal, Transient
 from stream.tables.model import table
 
 AGE_S = 60.0
@@ -30,9 +30,10 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return made
 
 
-def sweeper(writer: Writer, clock: ManualClock) -> Sweeper:
+def sweeper(writer: Writer, clock: ManualClock, instance: str = "") -> Sweeper:
     """That of another daemon on the same database and store."""
-    return Sweeper(writer.engine, writer.store, clock, Meanwhile(), AGE_S, writer.committer.daemon.instance)
+    instance = instance or writer.committer.daemon.instance
+    return Sweeper(writer.engine, writer.store, clock, Meanwhile(), AGE_S, instance)
 
 
 async def test_the_grace_of_a_number_begins_when_no_row_names_it_any_more(url: str, tmp_path: Path) -> None:
@@ -107,6 +108,114 @@ async def test_what_daemons_of_another_database_wrote_is_swept_only_where_a_segm
             await connection.execute(sa.insert(table("segments")), [row._asdict() for row in named[1:]])
         assert await swept() == (2, 0), "as after a rebuild, which left one out"
         assert {number for _, number in writer.store.names()} == {row.segment for row in named[1:]}
+
+
+async def test_a_sweep_reads_a_bounded_number_of_headers_of_named_segments_however_many_files_ask(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authors, "HEADS", 2)
+    async with writing(url, tmp_path / "a") as writer:
+        for number in range(3):
+            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
+            for mine in tuple(writer.committer.segments):
+                writer.committer.segments.forget(mine.number)
+        (row, *_) = await rows(url, "SELECT * FROM segments")
+        await execute(url, "DELETE FROM segments")
+        named = [f"{row.night}/{number}-{'0' * 16}.avro" for number in range(1, 8)]
+        many = [row._asdict() | {"segment": number_of(name), "dataName": name} for name in named]
+        async with writer.engine.begin() as connection:
+            await connection.execute(sa.insert(table("segments")), many)
+        renewed, real = "f" * 32, writer.store.whole
+        await execute(url, f"UPDATE schema_version SET instance = '{renewed}'")
+        asked: list[str] = []
+        monkeypatch.setattr(writer.store, "whole", lambda name: asked.append(name) or real(name))
+        one = sweeper(writer, ManualClock(), renewed)
+        for seen in (2, 4, 6, 7, 7):
+            assert await one.sweep(frozenset()) == [] and one.foreign == 6
+            assert [name for name in asked if name in named] == named[:seen]
+
+
+async def test_files_of_one_segment_that_are_listed_far_from_each_other_are_judged_together(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "NAMES", 1)
+    async with writing(url, tmp_path / "a") as writer:
+        for number in range(2):
+            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
+        await execute(url, "DELETE FROM segments")
+        await execute(url, "UPDATE ledger SET next = 0 WHERE sink = 'alertdb'")
+        names = sorted(writer.store.names(), key=lambda each: each[0].rpartition(".")[2])
+        assert [name.rpartition(".")[2] for name, _ in names] == ["arrows", "avro"]
+        monkeypatch.setattr(writer.store, "names", lambda: iter(names))
+
+        async def swept(instance: str) -> tuple[list[str], int, bool]:
+            clock = ManualClock()
+            one = sweeper(writer, clock, instance)
+            await one.sweep(frozenset())
+            clock.advance(AGE_S)
+            return await one.sweep(frozenset()), one.foreign, one.set_back
+
+        assert await swept("") == ([], 0, True), "its index tells of a later state"
+        await execute(url, f"UPDATE schema_version SET instance = '{'f' * 32}'")
+        assert await swept("f" * 32) == ([], 2, False), "they are another database's, whose offsets tell nothing"
+
+
+async def test_nothing_goes_before_every_file_without_a_row_was_looked_into(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "NAMES", 2)
+    async with writing(url, tmp_path / "a") as writer:
+        order = []
+        for number in range(2):
+            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
+            for mine in tuple(writer.committer.segments):
+                order.append(mine.number)
+                writer.committer.segments.forget(mine.number)
+        await execute(url, "DELETE FROM segments")
+        await execute(url, "UPDATE ledger SET next = 0 WHERE sink = 'alertdb'")
+        names = sorted(writer.store.names(), key=lambda each: order.index(each[1]))
+        monkeypatch.setattr(writer.store, "names", lambda: iter(names))
+        clock, real, away = ManualClock(), writer.store.whole, True
+
+        def whole(name: str) -> object:
+            if away and number_of(name) == order[1]:
+                raise Transient("store_away", name)
+            return real(name)
+
+        monkeypatch.setattr(writer.store, "whole", whole)
+        one = sweeper(writer, clock)
+        for _ in range(2):
+            with pytest.raises(Transient):
+                await one.sweep(frozenset())
+            clock.advance(2 * AGE_S)
+        away = False
+        assert await one.sweep(frozenset()) == [] and one.set_back, "the second segment begins behind the ledger"
+
+
+async def test_a_file_that_this_user_may_not_read_stays_and_holds_up_no_other(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with writing(url, tmp_path / "a") as writer:
+        for number in range(2):
+            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
+            for mine in tuple(writer.committer.segments):
+                writer.committer.segments.forget(mine.number)
+        await execute(url, "UPDATE ledger SET next = 9 WHERE sink = 'alertdb'")
+        await execute(url, "DELETE FROM segments")
+        closed = min(number for _, number in writer.store.names())
+        clock, real = ManualClock(), writer.store.whole
+
+        def whole(name: str) -> object:
+            if number_of(name) == closed:
+                raise Fatal("store_refused", name)
+            return real(name)
+
+        monkeypatch.setattr(writer.store, "whole", whole)
+        one = sweeper(writer, clock)
+        assert await one.sweep(frozenset()) == []
+        clock.advance(2 * AGE_S)
+        assert len(await one.sweep(frozenset())) == 2
+        assert [number for _, number in writer.store.names()] == [closed] * 2
 
 
 @pytest.mark.parametrize("sealed", [False, True])
