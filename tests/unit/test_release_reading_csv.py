@@ -174,6 +174,25 @@ def test_a_backslash_escapes_and_is_told_of_unless_it_is_said_what_it_is(tmp_pat
     assert [str(each.type) for each in plain.schema] == ["int64", "string"] and not plain.notes
 
 
+def test_a_delimiter_behind_a_backslash_ends_no_field_unless_it_is_said_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("n,t\n1,a\\,b\n")
+    catalogue = open_catalogue(path)
+    assert [batch.to_pylist() for batch in catalogue.batches()] == [[{"n": 1, "t": "a,b"}]]
+    assert "--csv-escape none" in catalogue.notes[0]
+    for text, csv in (("n,t\n1,a\\,b\n", CsvForm(escape="")), ("n,t\n1,a,b\n", CsvForm())):
+        path.write_text(text)
+        with pytest.raises(Wrong, match="Expected 2 columns, got 3"):
+            open_catalogue(path, csv=csv).schema  # noqa: B018
+
+
+def test_null_stays_null_behind_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbf\\N,1\n2,x\\y\n")
+    catalogue = open_catalogue(path, csv=CsvForm(names=("n", "t")))
+    assert [batch.to_pylist() for batch in catalogue.batches()] == [[{"n": None, "t": "1"}, {"n": 2, "t": "xy"}]]
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
 def test_null_stays_null_where_a_backslash_escapes(name: str, tmp_path: Path) -> None:
     path = tmp_path / name

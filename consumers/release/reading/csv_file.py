@@ -20,7 +20,12 @@ import pyarrow.csv as pc
 
 from consumers.release.reading.catalogue import ASCII, ROWS, CsvForm, LeftOut, damaged, field, picked
 from consumers.release.reading.csv_types import Guess, as_kind
+from stream.errors import Wrong
 
+_MEANT = (
+    "escapes what follows, as for Qserv's partitioner; where it stands for itself say --csv-escape none, here and to"
+    " partition"
+)
 BLOCK = 1 << 20
 """Bytes read at a time; pyarrow reads some thirty blocks ahead. A row has to fit into one."""
 
@@ -58,10 +63,10 @@ class CsvCatalogue:
         if self._schema is None:
             try:
                 self._schema = self._found()
-            except _Backslash as found:
-                self.csv, self._unsaid = replace(self.csv, escape="\\"), False
-                self._schema = self._found()
-                self.notes = [*self.notes, str(found)]
+            except (_Backslash, Wrong) as found:
+                if not self._unsaid:
+                    raise
+                self._schema = self._escaped(found)
         return self._schema
 
     @property
@@ -79,6 +84,17 @@ class CsvCatalogue:
             whole = pa.RecordBatch.from_arrays(columns, schema=schema)
             for first in range(0, whole.num_rows, rows):
                 yield whole.slice(first, rows)
+
+    def _escaped(self, why: _Backslash | Wrong) -> pa.Schema:
+        """What is found where a backslash escapes; without one, a delimiter behind it makes a field too many."""
+        self.csv, self._unsaid = replace(self.csv, escape="\\"), False
+        try:
+            schema = self._found()
+        except Wrong as still:
+            raise (why if isinstance(why, Wrong) else still) from None
+        text = str(why) if isinstance(why, _Backslash) else f"a backslash {_MEANT}"
+        self.notes = [*self.notes, text]
+        return schema
 
     def _found(self) -> pa.Schema:
         guesses: dict[str, Guess] = {}
@@ -160,8 +176,7 @@ def _look_for_backslashes(batch: pa.RecordBatch) -> None:
     for name, values in zip(batch.schema.names, batch.columns):
         having = values.filter(compute.match_substring(values, "\\"))
         if len(having):
-            text = f"{name}: a backslash ({having[0].as_py()[:40]!r}) escapes what follows, as for Qserv's partitioner"
-            raise _Backslash(f"{text}; where it stands for itself say --csv-escape none, here and to partition")
+            raise _Backslash(f"{name}: a backslash ({having[0].as_py()[:40]!r}) {_MEANT}")
 
 
 class _Lines:
@@ -171,7 +186,8 @@ class _Lines:
         edge = re.escape(csv.delimiter.encode())
         spelled = b"|".join(re.escape(each.encode()) for each in csv.nulls if each.startswith(csv.escape or "\0"))
         self._file, self._escape = file, (csv.escape or "").encode()
-        self._field = re.compile(rb"(?:(?<=" + edge + rb")|^)(?=(?:" + spelled + rb")(?:" + edge + rb"|\r?$))", re.M)
+        begin = rb"(?:(?<=" + edge + rb")|^|(?<=\A\xef\xbb\xbf))"
+        self._field = re.compile(begin + rb"(?=(?:" + spelled + rb")(?:" + edge + rb"|\r?$))", re.M)
         self._rest = b""
 
     closed = False
