@@ -75,7 +75,9 @@ def names_in(path: Path, csv: CsvDialect) -> tuple[str, ...]:
 def backslash_in(path: Path, csv: CsvDialect) -> str | None:
     """A piece of text around the first backslash that is no NULL, as far as the file's first MiB tells."""
     with open_csv(path) as file:
-        begin = file.read(1 << 20)
+        begin = file.read(1 << 20) + file.readline(LONGEST)
+    if b"\\" not in begin:
+        return None
     nulls = b"|".join(re.escape(each.encode()) for each in csv.nulls) or b"(?!)"
     edge = b"[\r\n" + re.escape(csv.delimiter.encode()) + b"]"
     fields = re.sub(b"(?:(?<=" + edge + b")|^)(?:" + nulls + b")(?=" + edge + b"|$)", b"", begin)
