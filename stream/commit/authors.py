@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -58,19 +59,22 @@ class Authors:
         return False
 
     async def are_ahead(self, names: Iterable[str]) -> bool:
-        """Whether files of ours have a commit that begins behind the ledger: the database was set back since.
+        """Whether files of ours have a commit that this state of the database cannot have seen begin: it was set back.
 
-        A commit begins where the ledger stands, and the ledger never goes back.
+        A commit begins where the ledger stands, which has the place then, and neither goes back nor begins anew.
         """
-        starts: dict[ledger.Place, int] = {}
+        starts: defaultdict[ledger.Place, set[int]] = defaultdict(set)
         for name in names:
             if role_of(name) in ("open_index", "index"):
                 for note in await asyncio.to_thread(lambda: notes_of(self.store.whole(name))):  # noqa: B023
                     for stream, partition, start, *_ in note["ranges"]:
-                        place = (int(stream), int(partition))
-                        starts[place] = max(int(start), starts.get(place, 0))
-        stands = await ledger.places(self.engine, starts) if starts else {}
-        return any(starts[place] > stands[place] for place in starts.keys() & stands.keys())
+                        starts[int(stream), int(partition)].add(int(start))
+        began = await ledger.begins(self.engine, starts)
+        stands = await ledger.places(self.engine, starts)
+        return any(
+            place not in began or min(some) < began[place] or max(some) > stands[place]
+            for place, some in starts.items()
+        )
 
     async def _written_on(self, names: Iterable[str]) -> str:
         for name in names:

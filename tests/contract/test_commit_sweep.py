@@ -20,6 +20,7 @@ from stream.errors import Fatal, Transient
 from stream.tables.model import table
 
 AGE_S = 60.0
+PLACES = ("commit_ranges", "ledger")
 
 
 @pytest.fixture(params=["mariadb", "sqlite"])
@@ -240,6 +241,14 @@ async def test_nothing_without_a_row_is_swept_where_the_database_was_set_back(
             return one.set_back, len(await one.sweep(frozenset()))
 
         assert await swept(0) == (True, 0), "the second commit began at 1"
+        known = {name: [row._asdict() for row in await rows(url, f"SELECT * FROM {name}")] for name in PLACES}
+        await execute(url, "DELETE FROM commit_ranges")
+        assert await swept(5) == (True, 0), "it began later than the files did"
+        await execute(url, "DELETE FROM ledger")
+        assert await swept(5) == (True, 0), "it does not have the partition"
+        async with writer.engine.begin() as connection:
+            for name, told in known.items():
+                await connection.execute(sa.insert(table(name)), told)
         assert await swept(1) == (False, len(names)), "a batch that was not published begins where the ledger stands"
 
 
