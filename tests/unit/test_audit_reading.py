@@ -35,7 +35,7 @@ from stream.transport.kafka.columns import HEADERS_LOST
 
 AUDIT = Path(stream.audit.__file__).parent
 VERIFYING = "aside blocks broker chunks commits containers derive files findings indexes notepad notes packets places"
-VERIFYING += " report reverse rows schema scratch seen segment standing stored tiling verify"
+VERIFYING += " report reverse rows schema scratch seen segment standing stored tiling verify went"
 
 
 def test_verify_imports_no_reader_and_no_kernel_of_what_wrote() -> None:
