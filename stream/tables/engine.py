@@ -139,6 +139,22 @@ def open_engine(url: str | URL, *, pool_size: int = 4, readonly: bool = False) -
     return engine
 
 
+def free_locks(engine: AsyncEngine) -> None:
+    """Have MariaDB end a transaction that stands idle also where it has written nothing, but may have locked rows.
+
+    For transactions that begin with a locking read: a process that is frozen behind one kept its rows from all others
+    for as long as it was frozen. `LOCK_WAIT_S` holds for writing ones by itself.
+    """
+    if engine.dialect.name != "sqlite":
+        event.listen(engine.sync_engine, "connect", _end_idle)
+
+
+def _end_idle(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET SESSION idle_transaction_timeout = {LOCK_WAIT_S}")
+    cursor.close()
+
+
 async def unhurried(connection: AsyncConnection) -> None:
     """Let writing transactions of this connection stand idle: for whoever reads files in one, and holds up nobody."""
     if connection.dialect.name != "sqlite":

@@ -24,8 +24,8 @@ from stream.commit.sealing import heartbeat
 from stream.errors import Fatal, SkyburstError, Transient
 from stream.local import LocalMariadb
 from stream.tables import engine as engine_module
+from stream.tables.engine import free_locks, open_engine, open_reader
 from stream.tables.engine import level1_url as parsed
-from stream.tables.engine import open_engine, open_reader
 from stream.tables.trouble import translated
 
 
@@ -89,6 +89,23 @@ def stop(mariadb: LocalMariadb) -> None:
     mariadb.process.send(signal.SIGSTOP)
     while psutil.Process(mariadb.process.pid).status() != psutil.STATUS_STOPPED:
         pass
+
+
+async def test_rows_that_a_frozen_process_has_only_locked_are_free_again(
+    server: AsyncEngine, level1_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "LOCK_WAIT_S", 1)
+    mine = "SELECT * FROM schema_version FOR UPDATE"
+    owner = open_engine(level1_url)
+    free_locks(owner)
+    async with owner.connect() as frozen:
+        await run(frozen, mine)
+        async with server.connect() as other:
+            await run(other, mine)
+        with pytest.raises(Transient):
+            await run(frozen, "SELECT 1")
+        await frozen.invalidate()
+    await owner.dispose()
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -19,7 +19,7 @@ from consumers.release.load.release import Release
 from consumers.release.load.world import Limits, World
 from consumers.release.service import Controller, Keys, Timeouts, Wire
 from consumers.release.settings import ReleaseSettings
-from stream.tables.engine import open_engine
+from stream.tables.engine import free_locks, open_engine
 
 LEDGER = "load.sqlite"
 
@@ -80,6 +80,7 @@ async def opened(
     keys = Keys(settings.secret("qserv_auth_key"), settings.secret("qserv_admin_key"))
     wire = Wire(keys, timeouts=Timeouts(publish_s=settings.release_publish_s))
     engine = open_engine(ledger_url(release.folder, settings))
+    free_locks(engine)
     holder = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(4)}"[-64:]
     try:
         yield World(
