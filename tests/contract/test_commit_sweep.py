@@ -31,6 +31,14 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return made
 
 
+async def make_three_segments(writer: Writer) -> None:
+    """Commit three packets, each to a segment of its own."""
+    for number in range(3):
+        await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
+        for mine in tuple(writer.committer.segments):
+            writer.committer.segments.forget(mine.number)
+
+
 def sweeper(writer: Writer, clock: ManualClock, instance: str = "") -> Sweeper:
     """That of another daemon on the same database and store."""
     instance = instance or writer.committer.daemon.instance
@@ -88,17 +96,14 @@ async def test_what_daemons_of_another_database_wrote_is_swept_only_where_a_segm
 ) -> None:
     monkeypatch.setattr(authors, "HEADS", 1)
     async with writing(url, tmp_path / "a") as writer:
-        for number in range(3):
-            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
-            for mine in tuple(writer.committer.segments):
-                writer.committer.segments.forget(mine.number)
+        await make_three_segments(writer)
         named = await rows(url, "SELECT * FROM segments ORDER BY segment")
         renewed, clock = "f" * 32, ManualClock()
         await execute(url, f"UPDATE schema_version SET instance = '{renewed}'")
 
         async def swept() -> tuple[int, int]:
             """Names that go, and that stay as another database's."""
-            one = Sweeper(writer.engine, writer.store, clock, Meanwhile(), AGE_S, renewed)
+            one = sweeper(writer, clock, renewed)
             await one.sweep(frozenset())
             clock.advance(AGE_S)
             return len(await one.sweep(frozenset())), one.foreign
@@ -116,10 +121,7 @@ async def test_a_sweep_reads_a_bounded_number_of_headers_of_named_segments_howev
 ) -> None:
     monkeypatch.setattr(authors, "HEADS", 2)
     async with writing(url, tmp_path / "a") as writer:
-        for number in range(3):
-            await writer.committer.commit(await writer.batch({0: [packet(number)]}, {0: number}))
-            for mine in tuple(writer.committer.segments):
-                writer.committer.segments.forget(mine.number)
+        await make_three_segments(writer)
         (row, *_) = await rows(url, "SELECT * FROM segments")
         await execute(url, "DELETE FROM segments")
         named = [f"{row.night}/{number}-{'0' * 16}.avro" for number in range(1, 8)]
