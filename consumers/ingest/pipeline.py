@@ -1,4 +1,4 @@
-"""The stages between poll and commit (gather, prepare, finish, commit, in order), and what happens at a fence."""
+"""The stages between poll and commit (gather, prepare, finish, write, commit), and what happens at a fence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stream import metrics
 from stream.clock import Clock
 from stream.commit.bare import bare_work
 from stream.commit.batch import Batch, Committed
-from stream.commit.committer import Committer
+from stream.commit.committer import Committer, Durable
 from stream.errors import Fenced, Held, Poison
 from stream.log import Log
 
@@ -64,6 +64,8 @@ class Pipeline:
     _raw: asyncio.Queue[RawBatch | _Mark] = field(init=False)
     _planned: asyncio.Queue[Prepared | _Mark] = field(init=False)
     _ready: asyncio.Queue[tuple[Prepared, Batch] | _Mark] = field(init=False)
+    _written: asyncio.Queue[tuple[Prepared, Batch, Durable | None] | _Mark] = field(init=False)
+    _one_ahead: asyncio.Semaphore = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     _polled_at: deque[float] = field(default_factory=deque)
@@ -71,7 +73,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._raw = asyncio.Queue(AHEAD)
         self._planned = asyncio.Queue(AHEAD)
-        self._ready = asyncio.Queue(1)
+        self._ready, self._written = asyncio.Queue(1), asyncio.Queue(1)
+        self._one_ahead = asyncio.Semaphore(1)
 
     @property
     def idle(self) -> bool:
@@ -171,10 +174,25 @@ class Pipeline:
                 del batch
             del item
 
-    async def commit(self) -> None:
-        """The fourth stage: one commit after the other."""
+    async def write(self) -> None:
+        """The fourth stage: while one batch is committed, the next is written behind it."""
         while True:
+            await self._one_ahead.acquire()
             found = await self._ready.get()
+            if isinstance(found, _Mark):
+                await self._written.put(found)
+            else:
+                item, batch = found
+                behind = self.busy and item.generation == self.generation and batch.works
+                await self._written.put((item, batch, await self.committer.ahead(batch) if behind else None))
+                del item, batch
+            del found
+
+    async def commit(self) -> None:
+        """The fifth stage: one commit after the other."""
+        while True:
+            found = await self._written.get()
+            self._one_ahead.release()
             if isinstance(found, _Mark):
                 found.then()
                 continue
@@ -186,12 +204,12 @@ class Pipeline:
                 self.busy = False
             del found
 
-    async def _commit(self, item: Prepared, batch: Batch) -> None:
+    async def _commit(self, item: Prepared, batch: Batch, ahead: Durable | None) -> None:
         if item.generation != self.generation:
             return
         if not batch.works:
             batch = self._bare(batch)
-        committed = await self._until_it_stands(batch)
+        committed = await self._until_it_stands(batch, ahead)
         if committed is not None:
             self.outcome.committed(batch, item, committed)
             if item.waits:
@@ -204,12 +222,12 @@ class Pipeline:
         night = kafka_night(survey, int(self.clock.now() * 1000))
         return replace(batch, works=(bare_work(survey.name, night),), reason="no message with a value")
 
-    async def _until_it_stands(self, batch: Batch) -> Committed | None:
+    async def _until_it_stands(self, batch: Batch, ahead: Durable | None) -> Committed | None:
         if not batch.ranges:
             return Committed.nothing()
         while True:
             try:
-                return await self.committer.commit(batch)
+                return await self.committer.commit(batch, ahead)
             except Fenced as fenced:
                 self.outcome.fenced(fenced)
                 self.reset(fenced.code)

@@ -98,6 +98,7 @@ class Ingest:
                         ("gather", pipeline.gather),
                         ("prepare", pipeline.prepare),
                         ("finish", pipeline.finish),
+                        ("write", pipeline.write),
                         ("commit", pipeline.commit),
                         ("returning", parts.returning.run),
                         ("retry", parts.upkeep.retry),

@@ -132,7 +132,7 @@ class Upkeep:
     async def _seal_due(self) -> None:
         if self._due():
             try:
-                async with asyncio.timeout(SETTLED_S), self.segments.turn:
+                async with asyncio.timeout(SETTLED_S), self.segments.at_rest():
                     # Sealing cuts the file to its published length: never while a commit's outcome is open, as that
                     # of one which was cut short is for good.
                     for mine, reason in [] if self.segments.unsettled else self._due():

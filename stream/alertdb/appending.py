@@ -51,13 +51,18 @@ class AppendSegment:
         except BaseException:
             self._data.discard()
             raise
-        self._published = self._last = Appended.beginning(len(head), len(SCHEMA_BYTES), xxh3_128(head))
+        self._published = Appended.beginning(len(head), len(SCHEMA_BYTES), xxh3_128(head))
+        self._unpublished: list[Appended] = []
 
     @property
     def ref(self) -> SegmentRef:
         """Where it is, at the lengths published so far."""
-        done = self._published
-        return SegmentRef(self.header.number, self._data.name, self._index.name, done.data_length, done.index_length)
+        return self._at(self._published)
+
+    @property
+    def tip(self) -> SegmentRef:
+        """Where it is, with what was appended and is not published yet."""
+        return self._at(self._unpublished[-1] if self._unpublished else self._published)
 
     @property
     def records(self) -> int:
@@ -69,11 +74,15 @@ class AppendSegment:
         """Whether the disk failed under it: seal it by copying, and take a new one."""
         return self._data.failed or self._index.failed
 
-    def append(self, blocks: Sequence[Block], rows: Any, note: Mapping[str, object]) -> Appended:
-        """Write at the published lengths, over whatever was appended but not published."""
+    def append(
+        self, blocks: Sequence[Block], rows: Any, note: Mapping[str, object], *, behind: bool = False
+    ) -> Appended:
+        """Write at the published lengths, over whatever was appended but not published; or `behind` that."""
         if self._sealing:
             raise Fatal("segment_sealing", f"{self._data.name} is being sealed: nothing is appended to it any more")
-        done = self._last = self._published
+        if not behind:
+            self._unpublished.clear()
+        done = self._unpublished[-1] if self._unpublished else self._published
         packed = pack(blocks, rows, note, base=done.data_length, sync=self._marker, running=done.running)
         message = memoryview(encode_batch(packed.rows, packed.note))
         if self._again:
@@ -81,7 +90,7 @@ class AppendSegment:
             self._index.write([SCHEMA_BYTES], 0)
         self._data.write(packed.buffers, done.data_length)
         self._index.write([message], done.index_length)
-        self._last = Appended(
+        appended = Appended(
             base=done.data_length,
             data_length=packed.end,
             index_length=done.index_length + len(message),
@@ -89,7 +98,8 @@ class AppendSegment:
             block_offsets=packed.block_offsets,
             running=packed.running,
         )
-        return self._last
+        self._unpublished.append(appended)
+        return appended
 
     def sync(self) -> None:
         """Make what was appended durable, and at first the files' names."""
@@ -99,19 +109,25 @@ class AppendSegment:
         except SkyburstError:
             # Also of a full disk, which some file systems only notice here: the pages count as clean now, so that
             # only writing them again makes them durable. Before the first sync that is the files' heads, too.
-            self._last, self._again = self._published, not self._named
+            self._again = not self._named
+            del self._unpublished[-1:]
             raise
-        # A page used again costs a seventh of one that the machine touches for the first time (measured in a guest).
-        self._data.release(self._last.base, self._last.data_length - self._last.base)
+        for last in self._unpublished[-1:]:
+            # A page used again costs a seventh of one that the machine touches for the first time (measured).
+            self._data.release(last.base, last.data_length - last.base)
         if not self._named:
             self._sync_names()
             self._named, self._again = True, False
 
     def publish(self, appended: Appended) -> None:
         """Take note that the transaction that names these lengths is committed."""
-        if appended is not self._last:
-            raise Fatal("segment_positions", f"{self._data.name}: published is not what was appended last")
-        self._published = appended
+        if not self.holds(appended):
+            raise Fatal("segment_positions", f"{self._data.name}: published is not what was appended")
+        self._published = self._unpublished.pop(0)
+
+    def holds(self, appended: Appended) -> bool:
+        """Whether `appended` still stands right behind what is published."""
+        return bool(self._unpublished) and self._unpublished[0] is appended
 
     def seal(self) -> Sealed:
         """Write the index anew as Parquet, cut the data to its published length, make both durable, and let go."""
@@ -154,6 +170,9 @@ class AppendSegment:
         """Let go of the files, as they are."""
         self._data.close()
         self._index.close()
+
+    def _at(self, end: Appended) -> SegmentRef:
+        return SegmentRef(self.header.number, self._data.name, self._index.name, end.data_length, end.index_length)
 
     def _sync_names(self) -> None:
         folder = self._data.name.partition("/")[0]

@@ -56,6 +56,11 @@ class PutSegment:
         return self._sealed().ref(self.header.number)
 
     @property
+    def tip(self) -> SegmentRef:
+        """As `ref`: nothing is appended behind its one append."""
+        return self.ref
+
+    @property
     def records(self) -> int:
         """Published rows of the index."""
         return self._born.appended.records if self._born is not None and self._published else 0
@@ -65,8 +70,10 @@ class PutSegment:
         """Nothing that was put can fail afterwards."""
         return False
 
-    def append(self, blocks: Sequence[Block], rows: Any, note: Mapping[str, object]) -> Appended:
-        """Take the one batch of this segment."""
+    def append(
+        self, blocks: Sequence[Block], rows: Any, note: Mapping[str, object], *, behind: bool = False
+    ) -> Appended:
+        """Take the one batch of this segment, which can lie `behind` nothing."""
         if self._born is not None:
             raise Fatal("segment_sealing", f"{self._data_name} is sealed at birth: each batch makes a new segment")
         head = self.header.encode(self._marker)
@@ -94,9 +101,13 @@ class PutSegment:
 
     def publish(self, appended: Appended) -> None:
         """Take note that the transaction that names it is committed."""
-        if appended is not self._whole().appended:
+        if not self.holds(appended):
             raise Fatal("segment_positions", f"{self._data_name}: published is not what was appended")
         self._published = True
+
+    def holds(self, appended: Appended) -> bool:
+        """Whether `appended` is its one append."""
+        return appended is self._whole().appended
 
     def seal(self) -> Sealed:
         """Return what it is, sealed since its sync; also before it is published, so that its row is born sealed."""

@@ -113,6 +113,11 @@ class OpenSegment(Protocol):
         ...
 
     @property
+    def tip(self) -> SegmentRef:
+        """Where it is, with what was appended and is not published yet."""
+        ...
+
+    @property
     def records(self) -> int:
         """Published rows of the index."""
         ...
@@ -122,7 +127,9 @@ class OpenSegment(Protocol):
         """Whether the disk failed under it: seal it by copying (`SegmentStore.copy`), and take a new one."""
         ...
 
-    def append(self, blocks: Sequence[Block], rows: Any, note: Mapping[str, object]) -> Appended:
+    def append(
+        self, blocks: Sequence[Block], rows: Any, note: Mapping[str, object], *, behind: bool = False
+    ) -> Appended:
         """Write blocks and index rows at the published lengths, over whatever was appended but not published.
 
         Parameters
@@ -133,6 +140,8 @@ class OpenSegment(Protocol):
             From `index_batch`; block offsets count from the first of `blocks`.
         note
             The commit's note; the digests ``data`` and ``rows`` are added to it.
+        behind
+            Write behind what was appended but not published, which stays: it may still be published.
 
         Raises
         ------
@@ -148,6 +157,10 @@ class OpenSegment(Protocol):
 
     def publish(self, appended: Appended) -> None:
         """Take note that the transaction that names these lengths is committed."""
+        ...
+
+    def holds(self, appended: Appended) -> bool:
+        """Whether `appended` still stands right behind what is published: only then can it be published itself."""
         ...
 
     def seal(self) -> Sealed:

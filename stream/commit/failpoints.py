@@ -20,6 +20,8 @@ NAMES = (
     "before_append",
     "after_append",
     "after_sync",
+    "before_ahead",
+    "after_ahead",
     "after_begin",
     "after_fence",
     "after_segments",

@@ -17,7 +17,7 @@ from stream.alertdb.segment import Appended, OpenSegment, Sealed, SegmentRef
 from stream.clock import Clock
 from stream.commit.batch import SegmentWork, fresh_number
 from stream.commit.identity import Daemon, version
-from stream.errors import Fenced, Held, Poison
+from stream.errors import Fenced, Held, Poison, SkyburstError
 from stream.tables.model import table
 
 MOST_OPEN = 128
@@ -77,9 +77,10 @@ class OpenSegments:
     Attributes
     ----------
     turn
-        Held from step 1 of a commit until its outcome is known: who holds it may forget segments in order to seal them.
-    unsettled
-        Whether the outcome of the last commit is not known (yet): until then nothing is sealed.
+        Held from step 1 of a commit until its outcome is known.
+    writing
+        Held in steps 1 and 2, those of a batch that runs ahead of its turn among them. Segments are forgotten only by
+        who holds it: nobody closes a file that another thread writes.
     """
 
     def __init__(self, store: SegmentStore, daemon: Daemon, clock: Clock) -> None:
@@ -88,19 +89,49 @@ class OpenSegments:
         self._clock = clock
         self._open: dict[tuple[SegmentKey, int | None], Mine] = {}
         self.turn = asyncio.Lock()
-        self.unsettled = False
+        self.writing = asyncio.Lock()
+        self._committing = self._ahead = False
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it is not known (yet) how the last commit, or a write ahead, ended: until then nothing is sealed."""
+        return self._committing or self._ahead
 
     @asynccontextmanager
     async def settling(self) -> AsyncIterator[None]:
         """Around a commit. One that is cut short leaves `unsettled`: its COMMIT may have been sent."""
         async with self.turn:
-            self.unsettled = True
+            self._committing = True
             try:
                 yield
             except (Fenced, Poison, Held):
-                self.unsettled = False
+                self._committing = False
                 raise
-            self.unsettled = False
+            self._committing = False
+
+    @asynccontextmanager
+    async def running_ahead(self) -> AsyncIterator[None]:
+        """Around steps 1 and 2 ahead of the turn. What is cut short leaves `unsettled`: a thread may still write."""
+        async with self.writing:
+            self._ahead = True
+            try:
+                yield
+            except SkyburstError:
+                self._ahead = False
+                raise
+            self._ahead = False
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Between commits, while nothing is written: the time to forget segments in order to seal them."""
+        async with self.turn, self.writing:
+            yield
+
+    def holds(self, written: Iterable[Written]) -> bool:
+        """Whether all that was `written` still stands right behind what is published, in segments that are open."""
+        return all(
+            self._open.get(item.work.shared) is item.mine and item.mine.segment.holds(item.appended) for item in written
+        )
 
     def __iter__(self) -> Iterator[Mine]:
         return iter(list(self._open.values()))
@@ -125,14 +156,15 @@ class OpenSegments:
         mine.used = self._clock.monotonic()
         return mine
 
-    def spare(self, works: Iterable[SegmentWork]) -> list[Mine]:
-        """Forget what was used longest ago, `works` aside, as far as above `MOST_OPEN` would be open: to be sealed."""
+    def have_rows(self, works: Iterable[SegmentWork]) -> bool:
+        """Whether each of `works` has an open segment that has its row."""
+        return all(mine is not None and mine.rowed for mine in (self._open.get(work.shared) for work in works))
+
+    def too_many(self, works: Iterable[SegmentWork]) -> list[Mine]:
+        """What was used longest ago, `works` aside, as far as with them more than `MOST_OPEN` would be open."""
         needed = {work.shared for work in works}
         others = sorted((mine for key, mine in self._open.items() if key not in needed), key=lambda mine: mine.used)
-        spared = others[: max(0, len(others) + len(needed) - MOST_OPEN)]
-        for mine in spared:
-            self.forget(mine.number)
-        return spared
+        return others[: max(0, len(others) + len(needed) - MOST_OPEN)]
 
     def forget(self, number: int) -> Mine | None:
         """Never append to segment `number` again; gives what it was, so that it can be sealed or closed."""

@@ -147,9 +147,55 @@ def test_an_append_writes_over_what_was_not_published(store: SegmentStore, rng: 
     second = batch(rng, count=5, offset=2000)
     ref = commit(segment, second)
     assert read(store, ref) == first.messages + second.messages
-    with pytest.raises(Fatal, match="not what was appended last"):
+    with pytest.raises(Fatal, match="not what was appended"):
         segment.publish(stale)
     assert read(store, segment.seal().ref(1)) == first.messages + second.messages
+
+
+def test_what_is_written_behind_counts_once_what_lies_before_it_is_published(
+    store: SegmentStore, rng: np.random.Generator
+) -> None:
+    segment, (first, *_) = published(store, rng, times=1)
+    if not store.appends:
+        with pytest.raises(Fatal, match="sealed at birth"):
+            segment.append(first.blocks, first.rows, {"commit": 2}, behind=True)
+        return
+    second, third = batch(rng, offset=1000), batch(rng, offset=2000)
+    before = segment.append(*_parts(second), {"commit": 2})
+    segment.sync()
+    tip = segment.tip
+    behind = segment.append(*_parts(third), {"commit": 3}, behind=True)
+    segment.sync()
+    assert (behind.base, tip.data_length) == (before.data_length, before.data_length)
+    assert segment.holds(before) and not segment.holds(behind)
+    with pytest.raises(Fatal, match="not what was appended"):
+        segment.publish(behind)
+    segment.publish(before)
+    assert segment.ref == tip and read(store, segment.ref) == first.messages + second.messages
+    assert segment.holds(behind)
+    segment.publish(behind)
+    everything = first.messages + second.messages + third.messages
+    assert read(store, segment.ref) == everything
+    assert read(store, segment.seal().ref(1)) == everything
+
+
+def test_what_is_written_behind_goes_with_what_it_lies_behind(store: SegmentStore, rng: np.random.Generator) -> None:
+    segment, (first, *_) = published(store, rng, times=1)
+    if not store.appends:
+        with pytest.raises(Fatal, match="sealed at birth"):
+            segment.append(first.blocks, first.rows, {"commit": 2}, behind=True)
+        return
+    before = segment.append(*_parts(batch(rng, offset=1000)), {"commit": 2})
+    behind = segment.append(*_parts(batch(rng, offset=2000)), {"commit": 3}, behind=True)
+    segment.sync()
+    again = batch(rng, count=5, offset=3000)
+    ref = commit(segment, again)
+    assert not segment.holds(before) and not segment.holds(behind)
+    for stale in (before, behind):
+        with pytest.raises(Fatal, match="not what was appended"):
+            segment.publish(stale)
+    assert read(store, ref) == first.messages + again.messages
+    assert read(store, segment.seal().ref(1)) == first.messages + again.messages
 
 
 def test_a_batch_done_again_is_a_new_segment_where_nothing_is_appended(rng: np.random.Generator) -> None:

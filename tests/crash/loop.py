@@ -25,6 +25,9 @@ FREEZE_S = (1.7, 2.8)
 """Seconds that a daemon is frozen: its session is 1.5 s."""
 
 FIRES_WITHIN_S = 9.0
+HURRIED = {"batch_age_s": "0.01"}
+"""Batches come faster than they are committed, so that most are written ahead."""
+
 WORKS_S = (0.3, 2.5)
 """Seconds that a daemon works before it is killed or frozen at random."""
 
@@ -133,7 +136,7 @@ class Loop:
         daemon: Daemon | None = None
         while not self._failed.is_set() and (blow := self._next()) is not None:
             if blow.failpoint is None:
-                daemon = daemon if daemon is not None and daemon.alive else self._daemons.start(slot).up()
+                daemon = daemon if daemon is not None and daemon.alive else self._daemons.start(slot, **HURRIED).up()
                 time.sleep(self._draw(*WORKS_S))
                 daemon = self._deal(daemon, blow.action)
             else:
@@ -151,7 +154,7 @@ class Loop:
         if failpoint in _NEEDS_ORPHAN:
             self._orphan()
         count = 1 if failpoint in _ONCE else 1 + int(self._draw(0.0, 4.0))
-        daemon = self._daemons.start(slot, failpoints=f"{failpoint}={action}@{count}").up()
+        daemon = self._daemons.start(slot, failpoints=f"{failpoint}={action}@{count}", **HURRIED).up()
         if failpoint in _AT_SHUTDOWN:
             daemon.joined()
             time.sleep(self._draw(*WORKS_S))

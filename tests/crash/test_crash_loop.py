@@ -70,7 +70,7 @@ def verify(field: Field, nursery: Nursery) -> None:
     assert done.wait(120) == 0, done.said
 
 
-async def test_twenty_kills_and_freezes_lose_and_double_nothing(
+async def test_twenty_two_kills_and_freezes_lose_and_double_nothing(
     servers: Servers, nursery: Nursery, chance: Random
 ) -> None:
     await play(
@@ -78,7 +78,7 @@ async def test_twenty_kills_and_freezes_lose_and_double_nothing(
         nursery,
         chance,
         packets=4000,
-        kills=14,
+        kills=16,
         freezes=6,
         database_restarts=1,
         broker_restarts=1,

@@ -57,6 +57,18 @@ class Story:
     async def outrun_while_frozen(self) -> None:
         await self._frozen("after_sync", self.players[1].commit)
 
+    async def ahead(self) -> None:
+        await self.players[0].two()
+
+    async def ahead_and_fenced(self) -> None:
+        await self.players[0].two(self.players[1].commit)
+
+    async def ahead_and_sealed(self) -> None:
+        await self.players[0].two(self.players[1].take_over)
+
+    async def ahead_and_swept(self) -> None:
+        await self.players[0].two(self.players[1].sweep)
+
     async def _frozen(self, where: str, meanwhile: Callable[[], Awaitable[object]]) -> None:
         steps = self.players[0].steps
         steps.hold(where)

@@ -7,11 +7,13 @@ import hashlib
 import shutil
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from crash.count import Count, count
@@ -28,7 +30,7 @@ from stream.codec.decoder import Decoder
 from stream.codec.sources import open_schemas
 from stream.commit import ledger
 from stream.commit.batch import Batch
-from stream.commit.committer import Committer
+from stream.commit.committer import Committer, Durable
 from stream.commit.failpoints import Failpoints
 from stream.commit.identity import Daemon, stream_number, survey_number
 from stream.commit.sealing import seal
@@ -87,6 +89,7 @@ class Steps(Failpoints):
         super().__init__()
         self._disk = disk
         self._hold = ""
+        self.passed: Counter[str] = Counter()
         self.held = threading.Event()
         self.go_on = threading.Event()
 
@@ -98,10 +101,23 @@ class Steps(Failpoints):
 
     def hit(self, name: str) -> None:
         self._disk._call("step", name)
+        self.passed[name] += 1
         if name == self._hold:
             self._hold = ""
             self.held.set()
             self.go_on.wait(30)
+
+
+class Held(Committer):
+    """Lets something be done once, after steps 1 and 2 of a commit."""
+
+    before: Callable[[], Awaitable[None]] | None = None
+
+    async def _publish(self, batch: Batch, durable: Durable) -> Any:
+        before, self.before = self.before, None
+        if before is not None:
+            await before()
+        return await super()._publish(batch, durable)
 
 
 class Player:
@@ -115,13 +131,14 @@ class Player:
         self.segments = OpenSegments(self.store, daemon, SystemClock())
         self.left: list[tuple[Mine, SkyburstError]] = []
         self.told: list[SkyburstError | None] = []
+        self.aheads = 0
         self._survey = number
         self._stream = stream
         self._preparer = Preparer(
             decoder(), Placer(survey(), number, Layout()), world.pool, {TOPIC: stream}, {stream: SOURCE}
         )
         self._sweeper = Sweeper(world.engine, self.store, SystemClock(), self.steps, 0.0, daemon.instance)
-        self.committer = Committer(
+        self.committer = Held(
             engine=world.engine,
             segments=self.segments,
             daemon=daemon,
@@ -140,9 +157,11 @@ class Player:
         await ledger.begin(world.engine, {(stream, partition): 0 for partition in range(PARTITIONS)}, daemon.instance)
         return cls(world, daemon, number, stream)
 
-    async def batch(self, records: int) -> Batch | None:
-        """The next records of each partition, as the ledger has it now; None at the end of the log."""
-        places = await ledger.places(self.world.engine, [(self._stream, p) for p in range(PARTITIONS)])
+    async def batch(self, records: int, behind: Batch | None = None) -> Batch | None:
+        """The next records of each partition, as the ledger has it now or `behind` a batch; None at the log's end."""
+        places = dict(await ledger.places(self.world.engine, [(self._stream, p) for p in range(PARTITIONS)]))
+        if behind is not None:
+            places |= {(r.stream, r.partition): r.end for r in behind.ranges}
         bounds = {}
         for (_, partition), start in places.items():
             end = min(start + records, len(self.world.log[partition]))
@@ -159,13 +178,41 @@ class Player:
         batch = await self.batch(records)
         return batch is None or await self.publish(batch)
 
-    async def publish(self, batch: Batch) -> bool:
+    async def publish(self, batch: Batch, ahead: Durable | None = None) -> bool:
         """Commit a batch that was made before; whether that was not fenced."""
         try:
-            await self.committer.commit(batch)
+            await self.committer.commit(batch, ahead)
         except Fenced:
             return False
         return True
+
+    async def two(self, meanwhile: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Commit two batches, the second written ahead; `meanwhile` behind that, before the first's transaction.
+
+        Without it the second is written while the first's transaction runs. As in the daemon, the second is dropped
+        where the first is fenced.
+        """
+        first = await self.batch(3)
+        second = None if first is None else await self.batch(3, first)
+        if first is None or second is None:
+            return
+        written: list[asyncio.Task[Durable | None]] = []
+
+        async def write() -> None:
+            written.append(asyncio.create_task(self.committer.ahead(second)))
+            if meanwhile is not None:
+                await asyncio.wait(written)
+                await meanwhile()
+
+        self.committer.before = write
+        try:
+            stood = await self.publish(first)
+        finally:
+            await asyncio.wait(written or [asyncio.create_task(asyncio.sleep(0))])
+        ahead = await written[0]
+        self.aheads += ahead is not None
+        if stood:
+            await self.publish(second, ahead)
 
     async def seal(self) -> None:
         """Seal all own segments."""

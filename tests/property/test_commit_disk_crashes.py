@@ -25,6 +25,10 @@ ACTIONS = (
     "sealed while frozen",
     "swept while frozen",
     "outrun while frozen",
+    "ahead",
+    "ahead and fenced",
+    "ahead and sealed",
+    "ahead and swept",
 )
 EVERYTHING = ("commit", *ACTIONS[2:], "commit")
 

@@ -213,6 +213,79 @@ def test_a_commit_waits_while_its_quarantine_cannot_be_written(world: World, tmp
     play(world, story)
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "commit", "take_over", "sweep"])
+def test_what_is_written_ahead_counts_only_behind_what_stands(world: World, tmp_path: Path, meanwhile: str) -> None:
+    async def story(player: Player, other: Player) -> None:
+        if meanwhile != "sweep":
+            await player.commit(8)
+        passed = player.steps.passed
+        await player.two(None if meanwhile == "nothing" else getattr(other, meanwhile))
+        # Nothing is written ahead into what has no row, and may be swept.
+        assert player.aheads == (meanwhile != "sweep")
+        # Done anew where another daemon has sealed or swept what it lay in; dropped behind a fence.
+        assert passed["after_sync"] == {"nothing": 3, "commit": 3, "take_over": 5, "sweep": 3}[meanwhile]
+        found = world.count(tmp_path / "now")
+        assert found.sound, found
+        await player.commit(len(world.log[0]))
+        found = world.count(tmp_path / "now")
+        assert found.sound and found.kept + found.quarantined + found.tombstones == sum(map(len, world.log)), found
+
+    play(world, story)
+    whole_after_a_crash(world, tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_what_cannot_be_written_ahead_is_written_at_its_turn(
+    world: World, tmp_path: Path, call: str, code: int
+) -> None:
+    async def story(player: Player, _other: Player) -> None:
+        await player.commit()
+        first = await player.batch(3)
+        second = await player.batch(3, first)
+        assert first is not None and second is not None
+        commit = asyncio.create_task(player.publish(first))
+        while not player.segments.writing.locked():
+            await asyncio.sleep(0)
+        ahead = asyncio.create_task(player.committer.ahead(second))
+        while player.steps.passed["after_sync"] < 2:
+            await asyncio.sleep(0.001)
+        world.disk.trouble = on(call, ".avro", Fault(code))
+        assert await ahead is None
+        assert await commit
+        assert not player.left and not player.segments.unsettled
+        assert await player.publish(second)
+        assert [error.code for _, error in player.left] == (["disk_failed"] if code == errno.EIO else [])
+        await player.seal()
+
+    play(world, story)
+    assert world.count(tmp_path / "now").sound
+    whole_after_a_crash(world, tmp_path)
+
+
+def test_nothing_is_sealed_while_something_is_written_ahead_nor_after_that_was_cut_short(world: World) -> None:
+    async def story(player: Player, _other: Player) -> None:
+        await player.commit()
+        batch = await player.batch(3)
+        assert batch is not None
+        player.steps.hold("after_append")
+        ahead = asyncio.create_task(player.committer.ahead(batch))
+        await asyncio.to_thread(player.steps.held.wait, 30)
+        upkeep = upkeep_of(world, player)
+        turn = asyncio.create_task(upkeep._seal_due())
+        while not player.segments.writing._waiters:
+            await asyncio.sleep(0)
+        assert player.segments.unsettled
+        ahead.cancel()
+        await asyncio.wait([ahead, turn])
+        player.steps.go_on.set()
+        assert upkeep.leaving == []
+        await upkeep.finish()
+        assert upkeep.leaving == []
+
+    play(world, story)
+
+
 async def _move(connection: Any, ranges: Iterable[Any], _instance: str, sink: str = "alertdb") -> None:
     rows = table("ledger")
     for r in ranges:

@@ -201,6 +201,27 @@ def test_a_full_disk_is_waited_for_and_the_batch_written_again(fault: Fault, par
     check(disk.after_crash(random.Random(0)), database)
 
 
+def test_a_disk_that_fails_for_what_is_written_behind_leaves_what_lies_before_it() -> None:
+    for code in (errno.ENOSPC, errno.EIO):
+        disk, database = ForgetfulDisk(), Database()
+        story = Story(LocalStore(Path("behind"), disk), database, batches_of(3))
+        story.play(["commit"])
+        segment = story.segment
+        assert segment is not None
+        second, third = story.batches[1:3]
+        before = segment.append(second.blocks, second.rows, {"commit": 2})
+        segment.sync()
+        behind = segment.append(third.blocks, third.rows, {"commit": 3}, behind=True)
+        disk.trouble = on("sync", ".avro", Fault(code))
+        with pytest.raises(Transient):
+            segment.sync()
+        assert segment.failed == (code == errno.EIO)
+        assert segment.holds(before) and segment.tip.data_length == before.data_length
+        segment.publish(before)
+        with pytest.raises(Fatal, match="not what was appended"):
+            segment.publish(behind)
+
+
 def test_a_disk_that_is_found_full_by_the_sync_has_forgotten_what_was_appended() -> None:
     disk, database = ForgetfulDisk(), Database()
     story = Story(LocalStore(Path("before"), disk), database, batches_of(3))
@@ -213,7 +234,7 @@ def test_a_disk_that_is_found_full_by_the_sync_has_forgotten_what_was_appended()
         segment.sync()
     assert full.value.code == "disk_full"
     segment.sync()
-    with pytest.raises(Fatal, match="not what was appended last"):
+    with pytest.raises(Fatal, match="not what was appended"):
         segment.publish(appended)
     story.play(["commit", "seal"])
     for seed in range(20):
