@@ -14,6 +14,7 @@ from consumers.ingest.build import Parts, World, build
 from consumers.ingest.poller import Poller
 from consumers.ingest.pulse import TURN_S, Pulse
 from consumers.ingest.supervisor import READY, STOPPING, Supervisor
+from consumers.ingest.yielding import yield_to_others
 from stream.clock import Deadline
 from stream.collecting import collect_from_here
 from stream.config import IngestSettings
@@ -72,7 +73,7 @@ class Ingest:
         settings = self._settings
         async with serving(self.health, host=settings.metrics_host, port=settings.metrics_port) as server:
             self.port = server.port
-            with ThreadPoolExecutor(settings.compress_threads, "compress") as pool:
+            with ThreadPoolExecutor(settings.compress_threads, "compress", yield_to_others) as pool:
                 async with _turning(self.health):
                     parts = await build(self._world, settings, self.health, pool, self._stop.is_set)
                 collect_from_here()
