@@ -183,8 +183,8 @@ class Pipeline:
                 await self._written.put(found)
             else:
                 item, batch = found
-                behind = self.busy and item.generation == self.generation and batch.works
-                await self._written.put((item, batch, await self.committer.ahead(batch) if behind else None))
+                worth = self.busy and item.generation == self.generation and bool(batch.works)
+                await self._written.put((item, batch, await self.committer.ahead(batch) if worth else None))
                 del item, batch
             del found
 

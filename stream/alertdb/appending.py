@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,23 +52,26 @@ class AppendSegment:
         except BaseException:
             self._data.discard()
             raise
-        self._published = Appended.beginning(len(head), len(SCHEMA_BYTES), xxh3_128(head))
-        self._unpublished: list[Appended] = []
+        self._moving = threading.Lock()
+        # What is published, then what was appended behind it. Replaced as a whole: one thread may publish the first of
+        # the rest while another appends behind that.
+        beginning = Appended.beginning(len(head), len(SCHEMA_BYTES), xxh3_128(head))
+        self._ends: tuple[Appended, ...] = (beginning,)
 
     @property
     def ref(self) -> SegmentRef:
         """Where it is, at the lengths published so far."""
-        return self._at(self._published)
+        return self._at(self._ends[0])
 
     @property
     def tip(self) -> SegmentRef:
         """Where it is, with what was appended and is not published yet."""
-        return self._at(self._unpublished[-1] if self._unpublished else self._published)
+        return self._at(self._ends[-1])
 
     @property
     def records(self) -> int:
         """Published rows of the index."""
-        return self._published.records
+        return self._ends[0].records
 
     @property
     def failed(self) -> bool:
@@ -80,9 +84,10 @@ class AppendSegment:
         """Write at the published lengths, over whatever was appended but not published; or `behind` that."""
         if self._sealing:
             raise Fatal("segment_sealing", f"{self._data.name} is being sealed: nothing is appended to it any more")
-        if not behind:
-            self._unpublished.clear()
-        done = self._unpublished[-1] if self._unpublished else self._published
+        with self._moving:
+            if not behind:
+                self._ends = self._ends[:1]
+            done = self._ends[-1]
         packed = pack(blocks, rows, note, base=done.data_length, sync=self._marker, running=done.running)
         message = memoryview(encode_batch(packed.rows, packed.note))
         if self._again:
@@ -98,7 +103,8 @@ class AppendSegment:
             block_offsets=packed.block_offsets,
             running=packed.running,
         )
-        self._unpublished.append(appended)
+        with self._moving:
+            self._ends = (*self._ends, appended)
         return appended
 
     def sync(self) -> None:
@@ -110,24 +116,26 @@ class AppendSegment:
             # Also of a full disk, which some file systems only notice here: the pages count as clean now, so that
             # only writing them again makes them durable. Before the first sync that is the files' heads, too.
             self._again = not self._named
-            del self._unpublished[-1:]
+            with self._moving:
+                self._ends = self._ends[:1] + self._ends[1:-1]
             raise
-        for last in self._unpublished[-1:]:
-            # A page used again costs a seventh of one that the machine touches for the first time (measured).
-            self._data.release(last.base, last.data_length - last.base)
+        # A page used again costs a seventh of one that the machine touches for the first time (measured in a guest).
+        last = self._ends[-1]
+        self._data.release(last.base, last.data_length - last.base)
         if not self._named:
             self._sync_names()
             self._named, self._again = True, False
 
     def publish(self, appended: Appended) -> None:
         """Take note that the transaction that names these lengths is committed."""
-        if not self.holds(appended):
-            raise Fatal("segment_positions", f"{self._data.name}: published is not what was appended")
-        self._published = self._unpublished.pop(0)
+        with self._moving:
+            if not self.holds(appended):
+                raise Fatal("segment_positions", f"{self._data.name}: published is not what was appended")
+            self._ends = self._ends[1:]
 
     def holds(self, appended: Appended) -> bool:
         """Whether `appended` still stands right behind what is published."""
-        return bool(self._unpublished) and self._unpublished[0] is appended
+        return any(one is appended for one in self._ends[1:2])
 
     def seal(self) -> Sealed:
         """Write the index anew as Parquet, cut the data to its published length, make both durable, and let go."""
@@ -136,7 +144,7 @@ class AppendSegment:
         if self.failed:
             raise Transient("disk_failed", f"{self._data.name}: the disk failed", "seal the segment by copying")
         self._sealing = True
-        done = self._published
+        done = self._ends[0]
         window = DiskWindow(self._disk, self._index.name, done.index_length)
         try:
             parquet, records = to_parquet(read_commits(window), self._index.name)

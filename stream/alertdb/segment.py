@@ -100,7 +100,10 @@ class Sealed:
 
 
 class OpenSegment(Protocol):
-    """A segment that its owner still writes. Not for two threads at once."""
+    """A segment that its owner still writes.
+
+    Not for two threads at once, but that one may publish while another appends behind that, and syncs.
+    """
 
     @property
     def header(self) -> SegmentHeader:

@@ -6,7 +6,10 @@ import io
 import json
 import os
 import random
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import fastavro
 import numpy as np
@@ -177,6 +180,31 @@ def test_what_is_written_behind_counts_once_what_lies_before_it_is_published(
     everything = first.messages + second.messages + third.messages
     assert read(store, segment.ref) == everything
     assert read(store, segment.seal().ref(1)) == everything
+
+
+def test_whoever_looks_where_to_write_behind_finds_the_same_at_every_instruction_of_publish(tmp_path: Path) -> None:
+    """Another thread may look at any of them."""
+    segment = LocalStore(tmp_path).create(header("quarantine"))
+    appended = segment.append([], empty_batch(), {"commit": 1})
+    tips = {segment.tip}
+    seen: list[SegmentRef] = []
+    publish = type(segment).publish
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code is not publish.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        seen.append(segment.tip)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        segment.publish(appended)
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 10
+    assert set(seen) == tips == {segment.ref}
 
 
 def test_what_is_written_behind_goes_with_what_it_lies_behind(store: SegmentStore, rng: np.random.Generator) -> None:
