@@ -23,7 +23,7 @@ from stream.commit.committer import Committer, Durable
 from stream.errors import Fenced, Held, Poison
 from stream.log import Log
 
-AHEAD = 2
+QUEUED = 2
 """Batches between the stages; while so many wait, an open batch grows instead of closing on age."""
 
 LATE_S = 10.0
@@ -71,8 +71,8 @@ class Pipeline:
     _polled_at: deque[float] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self._raw = asyncio.Queue(AHEAD)
-        self._planned = asyncio.Queue(AHEAD)
+        self._raw = asyncio.Queue(QUEUED)
+        self._planned = asyncio.Queue(QUEUED)
         self._ready, self._written = asyncio.Queue(1), asyncio.Queue(1)
         self._one_ahead = asyncio.Semaphore(1)
 
@@ -132,7 +132,7 @@ class Pipeline:
 
     async def _close(self) -> None:
         # One is committed while another is made ready: that is no backlog yet.
-        hurried = (self.gathering.full or len(self._polled_at) >= AHEAD) and self._late()
+        hurried = (self.gathering.full or len(self._polled_at) >= QUEUED) and self._late()
         batch = self.gathering.close()
         if batch is not None:
             metrics.BATCHES_HURRIED.add(hurried)

@@ -161,7 +161,7 @@ class Ingest:
             parts.pipeline.abandon()
             _log.warning("drain_deadline", code="drain_deadline", inflight_bytes=parts.upkeep.window.taken)
             last = Deadline.after(self._world.clock, LAST_COMMIT_S)
-            while parts.pipeline.busy and not last.passed:
+            while (parts.pipeline.busy or parts.committer.segments.writing.locked()) and not last.passed:
                 await asyncio.sleep(0.02)
         return bool(done)
 

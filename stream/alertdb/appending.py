@@ -74,6 +74,11 @@ class AppendSegment:
         return self._ends[0].records
 
     @property
+    def unpublished(self) -> int:
+        """Commits that were appended and are not published."""
+        return len(self._ends) - 1
+
+    @property
     def failed(self) -> bool:
         """Whether the disk failed under it: seal it by copying, and take a new one."""
         return self._data.failed or self._index.failed
@@ -84,10 +89,9 @@ class AppendSegment:
         """Write at the published lengths, over whatever was appended but not published; or `behind` that."""
         if self._sealing:
             raise Fatal("segment_sealing", f"{self._data.name} is being sealed: nothing is appended to it any more")
-        with self._moving:
-            if not behind:
-                self._ends = self._ends[:1]
-            done = self._ends[-1]
+        if not behind:
+            self._drop()
+        done = self._ends[-1]
         packed = pack(blocks, rows, note, base=done.data_length, sync=self._marker, running=done.running)
         message = memoryview(encode_batch(packed.rows, packed.note))
         if self._again:
@@ -178,6 +182,13 @@ class AppendSegment:
         """Let go of the files, as they are."""
         self._data.close()
         self._index.close()
+
+    def _drop(self) -> None:
+        """Forget what is not published, and what was written behind that as well: it would tell of commits to come."""
+        if self.unpublished > 1:
+            self._index.truncate(self._ends[0].index_length)
+        with self._moving:
+            self._ends = self._ends[:1]
 
     def _at(self, end: Appended) -> SegmentRef:
         return SegmentRef(self.header.number, self._data.name, self._index.name, end.data_length, end.index_length)

@@ -66,6 +66,11 @@ class PutSegment:
         return self._born.appended.records if self._born is not None and self._published else 0
 
     @property
+    def unpublished(self) -> int:
+        """Whether its one append is not published: 0 or 1."""
+        return int(self._born is not None and not self._published)
+
+    @property
     def failed(self) -> bool:
         """Nothing that was put can fail afterwards."""
         return False

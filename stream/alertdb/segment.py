@@ -126,6 +126,11 @@ class OpenSegment(Protocol):
         ...
 
     @property
+    def unpublished(self) -> int:
+        """Commits that were appended and are not published."""
+        ...
+
+    @property
     def failed(self) -> bool:
         """Whether the disk failed under it: seal it by copying (`SegmentStore.copy`), and take a new one."""
         ...

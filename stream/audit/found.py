@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +19,9 @@ from stream.audit.notes import Damaged, Note
 from stream.audit.schema import check_schema
 
 _NUMBER = re.compile(r"/(\d+)-")
+UNSURE = 2
+"""Commits at the end of an open segment that may not be published."""
+
 _START = re.compile(rb'"data":\[(\d+),')
 
 
@@ -199,15 +202,19 @@ def _pair(
 def _marked(parts: Iterable[Part], sealed: bool, appends: bool) -> Iterator[Part]:
     """Mark those that were published for certain.
 
-    The next append writes over what was not published: only the last batch of an open segment may be such.
+    Of an open segment all but the last two: one whose transaction was under way, and one written ahead behind it. The
+    next append writes over what was not published.
     """
-    waiting: Part | None = None
+    waiting: deque[Part] = deque()
     for part in parts:
-        if waiting is not None:
-            yield replace(waiting, sure=appends or not sealed)
-        waiting = part
-    if waiting is not None:
-        yield replace(waiting, sure=appends and sealed)
+        if sealed:
+            yield replace(part, sure=appends)
+            continue
+        waiting.append(part)
+        if len(waiting) > UNSURE:
+            yield replace(waiting.popleft(), sure=True)
+    for part in waiting:
+        yield replace(part, sure=False)
 
 
 def _parts(
@@ -244,7 +251,7 @@ def _later(rest: bytes, at: int) -> bool:
     """Whether what follows the last batch that can be read has a commit behind the next one.
 
     The next one may never have been published, and what lies behind it may be left of one that was written over: that
-    began no later. A commit is appended once the one before it is published.
+    began no later. What was written ahead goes before that which it lay behind is written over.
     """
     return any(int(start) > at for start in _START.findall(rest))
 

@@ -97,14 +97,15 @@ class Committer:
 
         Nothing is waited for here, and nothing is left behind: at its turn `commit` meets the same, and deals with it.
         Only segments with a row are written: in files without one a commit that begins behind the ledger would say that
-        the database was set back (`stream.commit.authors`).
+        the database was set back (`stream.commit.authors`). And a segment never ends in more than two commits that are
+        not published: a rebuild takes all before them for published (`stream.audit.found`).
         """
         segments = self.segments
         if not segments.store.appends or batch.streams - self._streams.keys():
             return None
         try:
             async with segments.running_ahead():
-                if not segments.have_rows(batch.works):
+                if not segments.may_run_ahead(batch.works):
                     return None
                 self.failpoints.hit("before_ahead")
                 durable = await self._durable(batch, behind=True)
@@ -148,7 +149,8 @@ class Committer:
         waiter = Waiter(self.tell)
         while missing:
             try:
-                self._streams |= await streams_by_number(self.engine, missing)
+                # Another thread may read those that were known.
+                self._streams = self._streams | await streams_by_number(self.engine, missing)
                 break
             except (SQLAlchemyError, OSError) as error:
                 cause = translate(error)

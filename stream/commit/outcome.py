@@ -16,7 +16,8 @@ async def stands(engine: AsyncEngine, commit: int, waiter: Waiter) -> bool:
     """Look for `commit` with a locking read until the database says yes or no.
 
     A plain read would say "not there" too early, while the server still holds the transaction; a lock wait that times
-    out (1205) means that it is still unknown. There is no deadline: nothing may be appended before it is known.
+    out (1205) means that it is still unknown. There is no deadline: before it is known nothing may be written over, and
+    nothing else published.
     """
     rows = table("commits")
     query = sa.select(rows.c.commitId).where(rows.c.commitId == commit).with_for_update(read=True)

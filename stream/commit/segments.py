@@ -156,9 +156,10 @@ class OpenSegments:
         mine.used = self._clock.monotonic()
         return mine
 
-    def have_rows(self, works: Iterable[SegmentWork]) -> bool:
-        """Whether each of `works` has an open segment that has its row."""
-        return all(mine is not None and mine.rowed for mine in (self._open.get(work.shared) for work in works))
+    def may_run_ahead(self, works: Iterable[SegmentWork]) -> bool:
+        """Whether each of `works` has an open segment with a row, in which at most one commit is not published."""
+        segments = [self._open.get(work.shared) for work in works]
+        return all(mine is not None and mine.rowed and mine.segment.unpublished <= 1 for mine in segments)
 
     def too_many(self, works: Iterable[SegmentWork]) -> list[Mine]:
         """What was used longest ago, `works` aside, as far as with them more than `MOST_OPEN` would be open."""

@@ -219,6 +219,8 @@ def test_what_is_written_behind_goes_with_what_it_lies_behind(store: SegmentStor
     again = batch(rng, count=5, offset=3000)
     ref = commit(segment, again)
     assert not segment.holds(before) and not segment.holds(behind)
+    index = store.whole(ref.index_name)
+    assert index is not None and index.length == ref.index_length
     for stale in (before, behind):
         with pytest.raises(Fatal, match="not what was appended"):
             segment.publish(stale)

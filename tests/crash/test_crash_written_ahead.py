@@ -51,6 +51,7 @@ def test_what_was_written_ahead_of_others_commits_is_dropped(story: Story) -> No
     story.daemons.start("second", **SMALL, **HASTY_GROUP).joined()
     story.caught_up()
     first.thaw()
+    first.wait(lambda: bool(first.lines("reset")), 20, "dropped nothing")
     story.send(20, wait=True)
     found = story.drained()
     assert found.sound, found

@@ -108,7 +108,7 @@ class Steps(Failpoints):
             self.go_on.wait(30)
 
 
-class Held(Committer):
+class Interrupted(Committer):
     """Lets something be done once, after steps 1 and 2 of a commit."""
 
     before: Callable[[], Awaitable[None]] | None = None
@@ -138,7 +138,7 @@ class Player:
             decoder(), Placer(survey(), number, Layout()), world.pool, {TOPIC: stream}, {stream: SOURCE}
         )
         self._sweeper = Sweeper(world.engine, self.store, SystemClock(), self.steps, 0.0, daemon.instance)
-        self.committer = Held(
+        self.committer = Interrupted(
             engine=world.engine,
             segments=self.segments,
             daemon=daemon,

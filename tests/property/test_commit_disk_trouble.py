@@ -24,6 +24,7 @@ import stream.commit.ledger
 import stream.commit.sweep
 from consumers.ingest.upkeep import Upkeep
 from stream.clock import SystemClock
+from stream.commit.committer import Durable
 from stream.commit.segments import Written
 from stream.errors import Transient
 from stream.tables.model import table
@@ -244,15 +245,15 @@ def test_what_cannot_be_written_ahead_is_written_at_its_turn(
         first = await player.batch(3)
         second = await player.batch(3, first)
         assert first is not None and second is not None
-        commit = asyncio.create_task(player.publish(first))
-        while not player.segments.writing.locked():
-            await asyncio.sleep(0)
-        ahead = asyncio.create_task(player.committer.ahead(second))
-        while player.steps.passed["after_sync"] < 2:
-            await asyncio.sleep(0.001)
-        world.disk.trouble = on(call, ".avro", Fault(code))
-        assert await ahead is None
-        assert await commit
+        tried: list[Durable | None] = []
+
+        async def write_ahead() -> None:
+            world.disk.trouble = on(call, ".avro", Fault(code))
+            tried.append(await player.committer.ahead(second))
+
+        player.committer.before = write_ahead
+        assert await player.publish(first)
+        assert tried == [None]
         assert not player.left and not player.segments.unsettled
         assert await player.publish(second)
         assert [error.code for _, error in player.left] == (["disk_failed"] if code == errno.EIO else [])

@@ -66,7 +66,7 @@ def test_of_a_segment_the_files_with_most_batches_count_and_of_no_others_a_batch
         assert (found.sealed, found.data_name == copy.data_name) == ((True, True) if copied == 3 else (False, False))
         assert catalogue.settle(set()) == 0
         assert [catalogue.parts(commit) for commit in (1, 2, 3)] == [[(1 << 32, ordinal)] for ordinal in range(3)]
-        assert [catalogue.standing(commit)[0] for commit in (1, 2, 3)] == [True, True, copied == 3]
+        assert [catalogue.standing(commit)[0] for commit in (1, 2, 3)] == [True, copied == 3, copied == 3]
 
 
 def segment_of_three(store: LocalStore, rng: np.random.Generator) -> tuple[OpenSegment, list[SegmentRef]]:
@@ -79,6 +79,27 @@ def segment_of_three(store: LocalStore, rng: np.random.Generator) -> tuple[OpenS
         ends.append(segment.ref)
     segment.sync()
     return segment, ends
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_two_commits_that_were_never_published_are_unsure_and_their_remains_are_no_damage(
+    again: bool, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Commits 1 to 3 are published, 5 is written ahead behind 4; or a smaller 6 is written over both."""
+    segment, _ = segment_of_three(LocalStore(tmp_path), rng)
+    for commit in (4, 5) if not again else (4, 5, 6):
+        each = batch(rng, count=9 if commit < 6 else 1, offset=commit * 10)
+        note = {"commit": commit, "ranges": [], "parts": [[1 << 32, 9 if commit < 6 else 1]], "at": commit}
+        segment.append(each.blocks, each.rows, note, behind=commit == 5)
+    segment.sync()
+    segment.close()
+    with Catalogue() as catalogue:
+        lying = look(open_files(str(tmp_path)), True, catalogue)
+        catalogue.settle(set())
+        assert lying.damaged == []
+        sure = {note.commit: catalogue.standing(note.commit)[0] for note in catalogue.notes()}
+    published = {1: True, 2: True, 3: not again}
+    assert sure == (published | {6: False} if again else published | {4: False, 5: False})
 
 
 def flip(path: Path, at: int) -> None:
