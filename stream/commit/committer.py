@@ -60,8 +60,8 @@ class _Told:
 class Committer:
     """Commits batches for one daemon; the caller hands them over one at a time, in order.
 
-    The next batch may be written while the transaction of the one before runs (`ahead`): on two processors a drain is a
-    fifth faster. What it wrote is taken at its turn only if it still stands right behind what is published.
+    The next batch may be written while the transaction of the one before runs (`ahead`): on two processors a drain is an
+    eighth faster. What it wrote is taken at its turn only if it still stands right behind what is published.
 
     Attributes
     ----------
