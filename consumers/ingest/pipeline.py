@@ -18,7 +18,7 @@ from consumers.ingest.window import Window
 from stream import metrics
 from stream.clock import Clock
 from stream.commit.bare import bare_work
-from stream.commit.batch import Batch, Committed
+from stream.commit.batch import Batch, Committed, OffsetRange
 from stream.commit.committer import Committer, Durable
 from stream.errors import Fenced, Held, Poison
 from stream.log import Log
@@ -176,6 +176,7 @@ class Pipeline:
 
     async def write(self) -> None:
         """The fourth stage: while one batch is committed, the next is written behind it."""
+        before: tuple[OffsetRange, ...] = ()
         while True:
             await self._one_ahead.acquire()
             found = await self._ready.get()
@@ -183,9 +184,12 @@ class Pipeline:
                 await self._written.put(found)
             else:
                 item, batch = found
-                worth = self.busy and item.generation == self.generation and bool(batch.works)
-                await self._written.put((item, batch, await self.committer.ahead(batch) if worth else None))
-                del item, batch
+                batch, ahead = batch if batch.works else self._bare(batch), None
+                if self.busy and item.generation == self.generation:
+                    ahead = await self.committer.ahead(batch, before)
+                await self._written.put((item, batch, ahead))
+                before = batch.ranges
+                del item, batch, ahead
             del found
 
     async def commit(self) -> None:
@@ -207,8 +211,6 @@ class Pipeline:
     async def _commit(self, item: Prepared, batch: Batch, ahead: Durable | None) -> None:
         if item.generation != self.generation:
             return
-        if not batch.works:
-            batch = self._bare(batch)
         committed = await self._until_it_stands(batch, ahead)
         if committed is not None:
             self.outcome.committed(batch, item, committed)

@@ -39,6 +39,7 @@ class AppendSegment:
         self._sealed: Sealed | None = None
         self._named = False
         self._again = False
+        self._remains = False
         head = header.encode(marker)
         self._data = new_file("data")
         try:
@@ -89,7 +90,9 @@ class AppendSegment:
         """Write at the published lengths, over whatever was appended but not published; or `behind` that."""
         if self._sealing:
             raise Fatal("segment_sealing", f"{self._data.name} is being sealed: nothing is appended to it any more")
-        if not behind:
+        if behind:
+            self._remains = True
+        else:
             self._drop()
         done = self._ends[-1]
         packed = pack(blocks, rows, note, base=done.data_length, sync=self._marker, running=done.running)
@@ -185,8 +188,9 @@ class AppendSegment:
 
     def _drop(self) -> None:
         """Forget what is not published, and what was written behind that as well: it would tell of commits to come."""
-        if self.unpublished > 1:
+        if self._remains:
             self._index.truncate(self._ends[0].index_length)
+            self._remains = False
         with self._moving:
             self._ends = self._ends[:1]
 

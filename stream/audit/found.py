@@ -20,7 +20,7 @@ from stream.audit.schema import check_schema
 
 _NUMBER = re.compile(r"/(\d+)-")
 UNSURE = 2
-"""Commits at the end of an open segment that may not be published."""
+"""Commits at the end of a segment that may not be published, unless its owner sealed it."""
 
 _START = re.compile(rb'"data":\[(\d+),')
 
@@ -186,7 +186,7 @@ def _pair(
         check_schema(source.head.kind, source.head.schema, source.head.fingerprint)
         running = xxh3_128(data.read(0, source.head.length))
         parts = _parts(source.head, data, index, names[1], lying, running, gist)
-        lot = catalogue.add(gist.of(_marked(parts, sealed, appends)))
+        lot = catalogue.add(gist.of(_marked(parts, sealed and number == source.head.number, appends)))
         size = min(data.size, gist.told_end or data.size)
         if size < data.size:
             lying.damaged.append(f"{names[0]}: {data.size - size} bytes lie behind its last commit, and are left out")
@@ -199,20 +199,18 @@ def _pair(
     return FoundSegment(head, number, *names, sealed, gist, lot, *sizes, whole)
 
 
-def _marked(parts: Iterable[Part], sealed: bool, appends: bool) -> Iterator[Part]:
-    """Mark those that were published for certain.
+def _marked(parts: Iterable[Part], by_owner: bool, appends: bool) -> Iterator[Part]:
+    """Mark those that were published for certain: all of a segment that its owner sealed.
 
-    Of an open segment all but the last two: one whose transaction was under way, and one written ahead behind it. The
-    next append writes over what was not published.
+    Of others all but the last two: one whose transaction was under way, and one written ahead behind it. The next
+    append writes over what was not published. A copy that a rebuild made may hold one that it did not take, before one
+    that it took.
     """
     waiting: deque[Part] = deque()
     for part in parts:
-        if sealed:
-            yield replace(part, sure=appends)
-            continue
         waiting.append(part)
-        if len(waiting) > UNSURE:
-            yield replace(waiting.popleft(), sure=True)
+        if by_owner or len(waiting) > UNSURE:
+            yield replace(waiting.popleft(), sure=appends)
     for part in waiting:
         yield replace(part, sure=False)
 

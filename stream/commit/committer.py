@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from stream.alert import Stream
 from stream.clock import Clock
 from stream.commit import account, ledger, rows
-from stream.commit.batch import Batch, Begin, Committed, fresh_number
+from stream.commit.batch import Batch, Begin, Committed, OffsetRange, fresh_number
 from stream.commit.failpoints import Failpoints
 from stream.commit.identity import Daemon, streams_by_number
 from stream.commit.outcome import stands
@@ -60,8 +60,8 @@ class _Told:
 class Committer:
     """Commits batches for one daemon; the caller hands them over one at a time, in order.
 
-    The next batch may be written while the transaction of the one before runs (`ahead`): on two processors a drain is an
-    eighth faster. What it wrote is taken at its turn only if it still stands right behind what is published.
+    The next batch may be written while the transaction of the one before runs (`ahead`): a drain on two processors is
+    an eighth faster. What it wrote is taken at its turn only if it still stands right behind what is published.
 
     Attributes
     ----------
@@ -91,9 +91,13 @@ class Committer:
     failpoints: Failpoints = field(default_factory=Failpoints)
     begins: dict[ledger.Place, int] = field(default_factory=dict)
     _streams: dict[int, Stream] = field(default_factory=dict)
+    _publishing: tuple[OffsetRange, ...] = ()
 
-    async def ahead(self, batch: Batch) -> Durable | None:
-        """Steps 1 and 2 of `batch`, behind the commit that is under way; None where that cannot be.
+    async def ahead(self, batch: Batch, behind: tuple[OffsetRange, ...]) -> Durable | None:
+        """Steps 1 and 2 of `batch` while the transaction of the one before it runs; None where that cannot be.
+
+        `behind` are the ranges of the one before: nothing is written while another commit has the turn, or that one
+        waits for it, since what is durable has to be in order.
 
         Nothing is waited for here, and nothing is left behind: at its turn `commit` meets the same, and deals with it.
         Only segments with a row are written: in files without one a commit that begins behind the ledger would say that
@@ -105,7 +109,7 @@ class Committer:
             return None
         try:
             async with segments.running_ahead():
-                if not segments.may_run_ahead(batch.works):
+                if not behind or self._publishing is not behind or not segments.may_run_ahead(batch.works):
                     return None
                 self.failpoints.hit("before_ahead")
                 durable = await self._durable(batch, behind=True)
@@ -136,12 +140,15 @@ class Committer:
             while True:
                 if durable is None or not self.segments.holds(durable.written):
                     durable = await self._now(batch)
+                self._publishing = batch.ranges
                 try:
                     told = await self._publish(batch, durable)
+                    return self._published(batch, durable, told)
                 except SegmentFenced as fenced:
-                    await self._leave(fenced)
-                    continue
-                return self._published(batch, durable, told)
+                    lost = fenced
+                finally:
+                    self._publishing = ()
+                await self._leave(lost)
 
     async def _know_streams(self, batch: Batch) -> None:
         """Learn which streams the batch's numbers stand for, so that the files can tell without the database."""

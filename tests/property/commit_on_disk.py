@@ -199,7 +199,7 @@ class Player:
         written: list[asyncio.Task[Durable | None]] = []
 
         async def write() -> None:
-            written.append(asyncio.create_task(self.committer.ahead(second)))
+            written.append(asyncio.create_task(self.committer.ahead(second, first.ranges)))
             if meanwhile is not None:
                 await asyncio.wait(written)
                 await meanwhile()

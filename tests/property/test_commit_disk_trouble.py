@@ -249,7 +249,7 @@ def test_what_cannot_be_written_ahead_is_written_at_its_turn(
 
         async def write_ahead() -> None:
             world.disk.trouble = on(call, ".avro", Fault(code))
-            tried.append(await player.committer.ahead(second))
+            tried.append(await player.committer.ahead(second, first.ranges))
 
         player.committer.before = write_ahead
         assert await player.publish(first)
@@ -264,13 +264,37 @@ def test_what_cannot_be_written_ahead_is_written_at_its_turn(
     whole_after_a_crash(world, tmp_path)
 
 
+def test_nothing_is_written_ahead_of_a_batch_that_waits_nor_behind_two(world: World) -> None:
+    async def story(player: Player, _other: Player) -> None:
+        await player.commit()
+        first = await player.batch(3)
+        second = await player.batch(3, first)
+        third = await player.batch(3, second)
+        assert first is not None and second is not None and third is not None
+        assert await player.committer.ahead(second, first.ranges) is None
+        tried: list[Durable | None] = []
+
+        async def write_ahead() -> None:
+            for batch, behind in ((third, second), (second, first), (third, first)):
+                tried.append(await player.committer.ahead(batch, behind.ranges))
+
+        player.committer.before = write_ahead
+        assert await player.publish(first)
+        assert [each is not None for each in tried] == [False, True, False]
+        assert await player.publish(second, tried[1])
+        assert player.steps.passed["after_sync"] == 3
+
+    play(world, story)
+
+
 def test_nothing_is_sealed_while_something_is_written_ahead_nor_after_that_was_cut_short(world: World) -> None:
     async def story(player: Player, _other: Player) -> None:
         await player.commit()
         batch = await player.batch(3)
         assert batch is not None
         player.steps.hold("after_append")
-        ahead = asyncio.create_task(player.committer.ahead(batch))
+        player.committer._publishing = batch.ranges
+        ahead = asyncio.create_task(player.committer.ahead(batch, batch.ranges))
         await asyncio.to_thread(player.steps.held.wait, 30)
         upkeep = upkeep_of(world, player)
         turn = asyncio.create_task(upkeep._seal_due())

@@ -66,7 +66,7 @@ def test_of_a_segment_the_files_with_most_batches_count_and_of_no_others_a_batch
         assert (found.sealed, found.data_name == copy.data_name) == ((True, True) if copied == 3 else (False, False))
         assert catalogue.settle(set()) == 0
         assert [catalogue.parts(commit) for commit in (1, 2, 3)] == [[(1 << 32, ordinal)] for ordinal in range(3)]
-        assert [catalogue.standing(commit)[0] for commit in (1, 2, 3)] == [True, copied == 3, copied == 3]
+        assert [catalogue.standing(commit)[0] for commit in (1, 2, 3)] == [True, False, False]
 
 
 def segment_of_three(store: LocalStore, rng: np.random.Generator) -> tuple[OpenSegment, list[SegmentRef]]:
@@ -79,6 +79,16 @@ def segment_of_three(store: LocalStore, rng: np.random.Generator) -> tuple[OpenS
         ends.append(segment.ref)
     segment.sync()
     return segment, ends
+
+
+def test_all_that_its_owner_sealed_was_published(tmp_path: Path, rng: np.random.Generator) -> None:
+    segment, _ = segment_of_three(LocalStore(tmp_path), rng)
+    segment.seal()
+    (tmp_path / segment.ref.index_name).unlink()
+    with Catalogue() as catalogue:
+        assert look(open_files(str(tmp_path)), True, catalogue).damaged == []
+        catalogue.settle(set())
+        assert [catalogue.standing(commit)[0] for commit in (1, 2, 3)] == [True] * 3
 
 
 @pytest.mark.parametrize("again", [False, True])

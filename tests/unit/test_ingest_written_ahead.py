@@ -19,8 +19,8 @@ class Commits:
         self.told: list[tuple[Any, ...]] = []
         self.goes_on = asyncio.Semaphore(0)
 
-    async def ahead(self, batch: Any) -> Any:
-        self.told.append(("ahead", batch.name))
+    async def ahead(self, batch: Any, behind: Any) -> Any:
+        self.told.append(("ahead", batch.name, *behind))
         return f"{batch.name}, written"
 
     async def commit(self, batch: Any, ahead: Any) -> Committed:
@@ -30,7 +30,7 @@ class Commits:
 
 
 def batch_of(name: str) -> Any:
-    return SimpleNamespace(name=name, works=(1,), ranges=(1,))
+    return SimpleNamespace(name=name, works=(1,), ranges=(name,))
 
 
 class Field:
@@ -76,11 +76,11 @@ async def test_one_batch_is_written_ahead_and_the_next_only_once_that_is_committ
     for name in ("first", "second", "third"):
         await field.give(name)
         await field.settle()
-    begun = [("commit", "first", None), ("ahead", "second")]
+    begun = [("commit", "first", None), ("ahead", "second", "first")]
     assert field.commits.told == begun
     field.commits.goes_on.release()
     await field.settle()
-    begun += [("commit", "second", "second, written"), ("ahead", "third")]
+    begun += [("commit", "second", "second, written"), ("ahead", "third", "second")]
     assert field.commits.told == begun
     field.commits.goes_on.release()
     field.commits.goes_on.release()
@@ -112,7 +112,7 @@ async def test_a_reset_drops_what_is_written_ahead_and_a_mark_behind_it_waits_fo
     field.pipeline.generation += 1
     field.commits.goes_on.release()
     await field.settle()
-    assert field.commits.told == [("commit", "first", None), ("ahead", "second")]
+    assert field.commits.told == [("commit", "first", None), ("ahead", "second", "first")]
     assert field.given == [1, 1]
     assert field.marks == ["behind"]
     assert not field.pipeline._polled_at
