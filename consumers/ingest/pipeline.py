@@ -184,7 +184,9 @@ class Pipeline:
                 await self._written.put(found)
             else:
                 item, batch = found
-                batch, ahead = batch if batch.works else self._bare(batch), None
+                if not batch.works:
+                    batch = self._bare(batch)
+                ahead = None
                 if self.busy and item.generation == self.generation:
                     ahead = await self.committer.ahead(batch, before)
                 await self._written.put((item, batch, ahead))

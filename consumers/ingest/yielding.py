@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 
 NICER = 5
-"""A third of the weight of the others where processors are short; measured, 1.05 to 1.07 of the rate of a drain."""
+"""A third of the weight of the others where processors are short; measured, 1.07 of the rate of a drain."""
 
 
 def yield_to_others() -> None:

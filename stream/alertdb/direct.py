@@ -13,7 +13,6 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 Bytes = bytes | memoryview
 
@@ -35,7 +34,6 @@ class DirectWriter:
         self._lock = threading.Lock()
         self._beside: dict[int, int] = {}
         self._room: memoryview | None = None
-        self._into: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def write(self, fd: int, buffers: Sequence[Bytes], offset: int) -> int:
         """Write `buffers` at `offset` of the file `fd`; return how many were taken, which a full disk makes fewer."""
@@ -58,15 +56,14 @@ class DirectWriter:
         """Gather in the room, which begins at a page of the file, and empty it whenever it is full."""
         if self._room is None:
             self._room = memoryview(mmap.mmap(-1, _ROOM))
-            self._into = np.frombuffer(self._room, np.uint8)
-        room, at = self._room, offset
+        room, into, at = self._room, np.frombuffer(self._room, np.uint8), offset
         first = filled = offset % PAGE
         for buffer in buffers:
             rest = memoryview(buffer).cast("B")
             while rest:
                 piece = rest[: _ROOM - filled]
                 # Without the interpreter's lock: half a megabyte is copied at a time, and all other threads would wait.
-                np.copyto(self._into[filled : filled + len(piece)], np.frombuffer(piece, np.uint8))
+                np.copyto(into[filled : filled + len(piece)], np.frombuffer(piece, np.uint8))
                 filled, rest = filled + len(piece), rest[len(piece) :]
                 if filled == _ROOM:
                     taken = self._empty(fd, room[first:], at)

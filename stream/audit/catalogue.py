@@ -43,7 +43,8 @@ class Part:
     aside
         Messages among them that went to quarantine.
     sure
-        Whether it was published for certain: in an open segment the last two batches may not have been.
+        Whether it was published for certain: the last two batches of a segment that its owner has not sealed may not
+        have been.
     data_end, index_end
         The bytes of the two files behind it.
     """

@@ -118,10 +118,10 @@ class Committer:
         except Transient:
             return None
 
-    async def commit(self, batch: Batch, ahead: Durable | None = None) -> Committed:
+    async def commit(self, batch: Batch, durable: Durable | None = None) -> Committed:
         """Make `batch` durable and visible, or raise and leave nothing of it visible.
 
-        `ahead` is what `ahead` gave for it: the steps that it did are done again where they do not count.
+        `durable` is what `ahead` gave for it: those steps are done again where they do not count.
 
         Raises
         ------
@@ -136,7 +136,6 @@ class Committer:
         """
         async with self.segments.settling():
             await self._know_streams(batch)
-            durable = ahead
             while True:
                 if durable is None or not self.segments.holds(durable.written):
                     durable = await self._now(batch)

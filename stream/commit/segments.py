@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -90,36 +90,20 @@ class OpenSegments:
         self._open: dict[tuple[SegmentKey, int | None], Mine] = {}
         self.turn = asyncio.Lock()
         self.writing = asyncio.Lock()
-        self._committing = self._ahead = False
+        self._unknown: set[asyncio.Lock] = set()
 
     @property
     def unsettled(self) -> bool:
         """Whether it is not known (yet) how the last commit, or a write ahead, ended: until then nothing is sealed."""
-        return self._committing or self._ahead
+        return bool(self._unknown)
 
-    @asynccontextmanager
-    async def settling(self) -> AsyncIterator[None]:
+    def settling(self) -> AbstractAsyncContextManager[None]:
         """Around a commit. One that is cut short leaves `unsettled`: its COMMIT may have been sent."""
-        async with self.turn:
-            self._committing = True
-            try:
-                yield
-            except (Fenced, Poison, Held):
-                self._committing = False
-                raise
-            self._committing = False
+        return self._ends_known(self.turn, Fenced, Poison, Held)
 
-    @asynccontextmanager
-    async def running_ahead(self) -> AsyncIterator[None]:
+    def running_ahead(self) -> AbstractAsyncContextManager[None]:
         """Around steps 1 and 2 ahead of the turn. What is cut short leaves `unsettled`: a thread may still write."""
-        async with self.writing:
-            self._ahead = True
-            try:
-                yield
-            except SkyburstError:
-                self._ahead = False
-                raise
-            self._ahead = False
+        return self._ends_known(self.writing, SkyburstError)
 
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
@@ -132,6 +116,18 @@ class OpenSegments:
         return all(
             self._open.get(item.work.shared) is item.mine and item.mine.segment.holds(item.appended) for item in written
         )
+
+    @asynccontextmanager
+    async def _ends_known(self, lock: asyncio.Lock, *errors: type[SkyburstError]) -> AsyncIterator[None]:
+        """Hold `lock`; it is known how that ended where it came to its end, or to one of these errors."""
+        async with lock:
+            self._unknown.add(lock)
+            try:
+                yield
+            except errors:
+                self._unknown.discard(lock)
+                raise
+            self._unknown.discard(lock)
 
     def __iter__(self) -> Iterator[Mine]:
         return iter(list(self._open.values()))

@@ -26,7 +26,7 @@ FREEZE_S = (1.7, 2.8)
 
 FIRES_WITHIN_S = 9.0
 HURRIED = {"batch_age_s": "0.01"}
-"""Batches come faster than they are committed, so that most are written ahead."""
+"""Batches come faster than they are committed, so that some are written ahead."""
 
 WORKS_S = (0.3, 2.5)
 """Seconds that a daemon works before it is killed or frozen at random."""

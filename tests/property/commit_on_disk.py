@@ -208,7 +208,8 @@ class Player:
         try:
             stood = await self.publish(first)
         finally:
-            await asyncio.wait(written or [asyncio.create_task(asyncio.sleep(0))])
+            if written:
+                await asyncio.wait(written)
         ahead = await written[0]
         self.aheads += ahead is not None
         if stood:

@@ -254,6 +254,7 @@ def test_what_cannot_be_written_ahead_is_written_at_its_turn(
         player.committer.before = write_ahead
         assert await player.publish(first)
         assert tried == [None]
+        assert (player.steps.passed["before_ahead"], player.steps.passed["after_ahead"]) == (1, 0)
         assert not player.left and not player.segments.unsettled
         assert await player.publish(second)
         assert [error.code for _, error in player.left] == (["disk_failed"] if code == errno.EIO else [])

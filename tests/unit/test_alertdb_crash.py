@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.alertdb.appending import AppendSegment
+from stream.alertdb.index import empty_batch
 from stream.alertdb.local import LocalStore
 from stream.alertdb.reader import Message
-from stream.alertdb.segment import OpenSegment, SegmentRef
+from stream.alertdb.segment import Appended, OpenSegment, SegmentRef
 from stream.errors import Fatal, Transient
 
 ACTIONS = ("commit", "commit", "commit", "fenced", "empty", "seal", "take over")
@@ -201,31 +202,38 @@ def test_a_full_disk_is_waited_for_and_the_batch_written_again(fault: Fault, par
     check(disk.after_crash(random.Random(0)), database)
 
 
-def test_a_disk_that_fails_for_what_is_written_behind_leaves_what_lies_before_it() -> None:
-    for code in (errno.ENOSPC, errno.EIO):
-        disk, database = ForgetfulDisk(), Database()
-        story = Story(LocalStore(Path("behind"), disk), database, batches_of(3))
-        story.play(["commit"])
-        segment = story.segment
-        assert segment is not None
-        second, third = story.batches[1:3]
-        before = segment.append(second.blocks, second.rows, {"commit": 2})
+def failed_behind(code: int) -> tuple[ForgetfulDisk, OpenSegment, Appended, Appended]:
+    """A segment with a commit, one that is not published yet, and one behind that which the disk refused to sync."""
+    disk = ForgetfulDisk()
+    story = Story(LocalStore(Path("behind"), disk), Database(), batches_of(3))
+    story.play(["commit"])
+    segment = story.segment
+    assert segment is not None
+    second, third = story.batches[1:3]
+    before = segment.append(second.blocks, second.rows, {"commit": 2})
+    segment.sync()
+    behind = segment.append(third.blocks, third.rows, {"commit": 3}, behind=True)
+    disk.trouble = on("sync", ".avro", Fault(code))
+    with pytest.raises(Transient):
         segment.sync()
-        behind = segment.append(third.blocks, third.rows, {"commit": 3}, behind=True)
-        disk.trouble = on("sync", ".avro", Fault(code))
-        with pytest.raises(Transient):
-            segment.sync()
-        assert segment.failed == (code == errno.EIO)
-        assert segment.holds(before) and segment.tip.data_length == before.data_length
-        if code == errno.ENOSPC:
-            again = segment.append(second.blocks[:1], second.rows.slice(0, 0), {"commit": 4})
-            segment.sync()
-            # Nothing of what failed behind is left to be taken for a commit to come.
-            assert len(disk.content(segment.ref.index_name)) == again.index_length
-            continue
-        segment.publish(before)
-        with pytest.raises(Fatal, match="not what was appended"):
-            segment.publish(behind)
+    return disk, segment, before, behind
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_for_what_is_written_behind_leaves_what_lies_before_it(code: int) -> None:
+    _, segment, before, behind = failed_behind(code)
+    assert segment.failed == (code == errno.EIO)
+    assert segment.holds(before) and segment.tip.data_length == before.data_length
+    segment.publish(before)
+    with pytest.raises(Fatal, match="not what was appended"):
+        segment.publish(behind)
+
+
+def test_nothing_of_what_failed_behind_is_left_to_be_taken_for_a_commit_to_come() -> None:
+    disk, segment, _, _ = failed_behind(errno.ENOSPC)
+    again = segment.append([], empty_batch(), {"commit": 4})
+    segment.sync()
+    assert len(disk.content(segment.ref.index_name)) == again.index_length
 
 
 def test_a_disk_that_is_found_full_by_the_sync_has_forgotten_what_was_appended() -> None:
