@@ -82,7 +82,9 @@ REBALANCES = _counter(
 TRANSPORT_ERRORS = _counter("transport_errors_total", "Errors that librdkafka reported, by its name of them.", "code")
 
 # between poll and commit
-INFLIGHT_BYTES = _gauge("inflight_bytes", "Bytes of messages between poll and commit.")
+INFLIGHT_BYTES = _gauge(
+    "inflight_bytes", "Bytes between poll and commit: of messages as they came, then of their compressed blocks."
+)
 INFLIGHT_LIMIT = _gauge("inflight_limit_bytes", "Bytes in flight beyond which polling stops.")
 OLDEST_UNFLUSHED = _gauge("oldest_unflushed_age_seconds", "Age of the oldest message polled and not yet committed.")
 BATCH_RECORDS = _histogram("batch_records", "Messages in a batch.", RECORDS)

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from stream.alert import Records
 from stream.transport.source import Partition, PartitionTrouble
 
+RECORD_BYTES = 4096
+"""What a message takes of the memory beside its bytes: objects, rows, statements. Measured with messages of 600 bytes:
+without it 80 MiB of them in flight were 600 MB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Polled:
@@ -22,6 +26,11 @@ class Polled:
     position: Mapping[Partition, int]
     nbytes: int
     at: float
+
+    @property
+    def held(self) -> int:
+        """Bytes that it counts as in flight."""
+        return self.nbytes + RECORD_BYTES * sum(map(len, self.records))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,8 @@ News = Polled | Assigned | Unassigned | Flush | Troubled
 class RawBatch:
     """Records of one commit-to-be, and for each partition the offsets [start, end) that they stand for.
 
-    `hurried` tells that the daemon is behind, so that its blocks are made in a hurry.
+    `held` are the bytes that it counts as in flight. `hurried` tells that the daemon is behind, so that its blocks are
+    made in a hurry.
     """
 
     generation: int
@@ -69,6 +79,7 @@ class RawBatch:
     nbytes: int
     at: float = field(default=0.0)
     hurried: bool = False
+    held: int = 0
 
 
 def age_s(records: Iterable[Records], now: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -86,7 +86,7 @@ def shorten(raw: RawBatch, ends: Mapping[tuple[str, int], int]) -> RawBatch:
         records.append(one.take(np.flatnonzero(one.offset < end)))
     bounds = {part: (start, ends.get(part, end)) for part, (start, end) in raw.bounds.items()}
     kept = {part: bound for part, bound in bounds.items() if bound[1] > bound[0]}
-    return RawBatch(raw.generation, tuple(records), kept, raw.nbytes, raw.at, raw.hurried)
+    return replace(raw, records=tuple(records), bounds=kept)
 
 
 def _count(places: NDArray[np.int64], place: tuple[int, int]) -> int:

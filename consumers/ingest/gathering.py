@@ -23,7 +23,7 @@ class Gathering:
         self._next: dict[Partition, int] = {}
         self._records: list[Records] = []
         self._ends: dict[Partition, int] = {}
-        self._nbytes = 0
+        self._nbytes = self._held = 0
         self._since: float | None = None
 
     def assign(self, news: Assigned) -> None:
@@ -37,8 +37,8 @@ class Gathering:
             self._next.pop(part, None)
 
     def reset(self, generation: int) -> int:
-        """Forget everything that is open, and every place; gives the bytes that were dropped."""
-        dropped = self._nbytes
+        """Forget everything that is open, and every place; gives the bytes in flight that were dropped."""
+        dropped = self._held
         self.generation = generation
         self._next.clear()
         self._clear()
@@ -53,6 +53,7 @@ class Gathering:
             if end > self._ends.get(part, self._next[part]):
                 self._ends[part] = end
         self._nbytes += polled.nbytes
+        self._held += polled.held
         if self._since is None and self._ends:
             self._since = polled.at
         return True
@@ -65,12 +66,12 @@ class Gathering:
     @property
     def full(self) -> bool:
         """Whether the open batch has all the bytes that one may have."""
-        return self._nbytes >= self._most_bytes
+        return self._held >= self._most_bytes
 
     @property
     def worthy(self) -> bool:
         """Whether the open batch has a fifth of what one may have: worth a commit where nothing else is under way."""
-        return self._nbytes >= self._most_bytes // _WORTH
+        return self._held >= self._most_bytes // _WORTH
 
     def age_s(self, now: float) -> float:
         """As `batches.age_s`, of the open batch."""
@@ -94,10 +95,12 @@ class Gathering:
         if not self._ends:
             return None
         bounds = {part: (self._next[part], end) for part, end in self._ends.items()}
-        batch = RawBatch(self.generation, tuple(self._records), bounds, self._nbytes, self._since or 0.0)
+        records, at = tuple(self._records), self._since or 0.0
+        batch = RawBatch(self.generation, records, bounds, self._nbytes, at, held=self._held)
         self._next.update(self._ends)
         self._clear()
         return batch
 
     def _clear(self) -> None:
-        self._records, self._ends, self._nbytes, self._since = [], {}, 0, None
+        self._records, self._ends, self._since = [], {}, None
+        self._nbytes = self._held = 0

@@ -114,7 +114,7 @@ class Pipeline:
         match news:
             case Polled():
                 if not self.gathering.add(news):
-                    self.window.give(news.nbytes)
+                    self.window.give(news.held)
             case Assigned():
                 # What is open of a partition that starts again ends in a batch of its own: the ledger's fence tells.
                 await self._close()
@@ -142,7 +142,7 @@ class Pipeline:
 
     def _over(self, item: RawBatch | Prepared) -> None:
         """A batch is committed or dropped."""
-        self.window.give(item.nbytes)
+        self.window.give(item.held)
         self._polled_at.remove(item.at)
 
     async def prepare(self) -> None:
@@ -160,7 +160,10 @@ class Pipeline:
                 del prepared
 
     async def finish(self) -> None:
-        """The third stage: wait for a batch's blocks and make its index rows, while the one before is committed."""
+        """The third stage: wait for a batch's blocks and make its index rows, while the one before is committed.
+
+        From here on a batch holds compressed blocks alone, and makes room for what is polled next.
+        """
         while True:
             item = await self._planned.get()
             if isinstance(item, _Mark):
@@ -169,7 +172,9 @@ class Pipeline:
                 item.cancel()
                 self._over(item)
             else:
+                before = item.held
                 batch = await asyncio.to_thread(item.finish, self.survey, self.survey_digest)
+                self.window.give(before - item.held)
                 await self._ready.put((item, batch))
                 del batch
             del item

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from consumers.ingest.aside import put_aside
-from consumers.ingest.batches import RawBatch
+from consumers.ingest.batches import RECORD_BYTES, RawBatch
 from consumers.ingest.flat import Flat, flatten, shorten
 from consumers.ingest.pack import Share, aside_share, shares
 from consumers.ingest.place import Placer
@@ -26,11 +26,19 @@ from stream.transport.source import Partition
 class Prepared:
     """A batch whose blocks are being compressed.
 
-    `waits` names partitions that stop before their first packet whose schema cannot be had.
+    Attributes
+    ----------
+    nbytes
+        Bytes of its messages as they came.
+    held
+        Bytes that it counts as in flight: as they came, once it is finished its compressed blocks.
+    waits
+        Partitions that stop before their first packet whose schema cannot be had.
     """
 
     generation: int
     nbytes: int
+    held: int
     at: float
     flat: Flat
     shares: list[tuple[Share, list[Future[Block]]]]
@@ -47,6 +55,8 @@ class Prepared:
         self.seconds["compress"] = time.perf_counter() - started
         # Lets go of the packets as they came, while their batch waits for its commit.
         self.shares.clear()
+        compressed = sum(len(block.payload) for work in works for block in work.blocks)
+        self.held = min(self.held, compressed + RECORD_BYTES * len(self.flat.offset))
         return Batch(self.flat.ranges(), tuple(works), survey, survey_digest)
 
     def cancel(self) -> None:
@@ -99,7 +109,8 @@ class Preparer:
         planned = self._plan(checked, flat, refused)
         blocks = [(share, share.start(self.pool, hurried=raw.hurried)) for share in planned]
         seconds = {"check": placed_at - started, "place": time.perf_counter() - placed_at}
-        return Prepared(raw.generation, raw.nbytes, raw.at, flat, blocks, {}, tuple(refused.values()), seconds)
+        told = tuple(refused.values())
+        return Prepared(raw.generation, raw.nbytes, raw.held, raw.at, flat, blocks, {}, told, seconds)
 
     def _known_bad(self, flat: Flat) -> list[Refusal]:
         if not self.refuse:

@@ -59,7 +59,7 @@ class Field:
     async def give(self, name: str) -> None:
         at = float(len(self.pipeline._polled_at))
         self.pipeline._polled_at.append(at)
-        item = SimpleNamespace(generation=self.pipeline.generation, nbytes=1, at=at, waits={})
+        item = SimpleNamespace(generation=self.pipeline.generation, nbytes=1, held=1, at=at, waits={})
         await self.pipeline._ready.put((item, batch_of(name)))  # type: ignore[arg-type]
 
     async def settle(self) -> None:
