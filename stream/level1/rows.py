@@ -1,24 +1,26 @@
-"""A batch's rows made ready for the database: sorted by key, one a key, as statements."""
+"""A batch's rows made ready for the database: sorted by key, one a key, as statements with their values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream.alert import Level1Column
 from stream.level1.literals import statements, tuples
+from stream.level1.packed import Cells, pack
+from stream.tables.bulk import Bulk
 from stream.tables.model import table
 
 Values = Level1Column | NDArray[Any] | int
 """A column of a batch: with its nulls, without any (``uint8[n, 16]`` for the digest), or one number for all rows."""
 
 STATEMENT_BYTES = 1 << 20
-"""Bytes of one INSERT: measured, larger ones are no faster. ``max_allowed_packet`` of the server must not be below."""
+"""Bytes of the rows of one INSERT: measured, larger ones are no faster. The server must take more of a statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,10 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Text and parameters (one tuple a row; empty where the text has the values)."""
+    """Text and parameters: one tuple a row, or one tuple with all rows as a `Bulk`."""
 
     sql: str
-    rows: tuple[tuple[Any, ...], ...] = ()
+    parameters: tuple[tuple[Any, ...], ...] | tuple[Bulk]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,41 +120,50 @@ def ready(
     first = np.empty(n, np.int64)
     first[order] = taken[np.cumsum(new) - 1]
     names = [column.name for column in table("level1").columns]
-    made = _statements({name: arrow(name, columns[name], n, taken) for name in names}, dialect, max_bytes)
-    return Ready(keys, taken, first, made if len(taken) else ())
+    cells = {name: _cells(name, columns[name], n, taken) for name in names}
+    return Ready(keys, taken, first, _statements(cells, dialect, max_bytes) if len(taken) else ())
 
 
-def arrow(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> pa.Array:
-    """One column's rows `taken` as Arrow: int64, float64 without NaN or infinities, string, or binary of 16 bytes."""
+def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells:
+    """One column's rows `taken`: NaN and infinities are NULL."""
     if isinstance(values, int):
-        return pa.array(np.full(len(taken), values, np.int64))
+        return Cells(np.full(len(taken), values, np.int64), None)
     raw = values.values if isinstance(values, Level1Column) else values
     if len(raw) != n:
         raise ValueError(f"column {name} has {len(raw)} rows, the batch has {n}")
     null = values.null[taken] if isinstance(values, Level1Column) else None
     chosen = raw[taken]
-    if chosen.ndim == 2:
-        packed = np.ascontiguousarray(chosen, np.uint8)
-        return pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(packed.shape[1]), len(taken), [None, pa.py_buffer(packed)]
-        )
     if chosen.dtype.kind == "f":
         odd = ~np.isfinite(chosen)
-        # Neither database keeps the sign of a zero that is written as a literal.
-        return pa.array(chosen + 0.0, pa.float64(), mask=odd if null is None else odd | null)
-    kind = pa.string() if chosen.dtype.kind in "OU" else pa.int64()
-    return pa.array(chosen, kind, mask=null)
+        # A zero has no sign: neither database keeps that of one that is written as a literal.
+        chosen, null = chosen + 0.0, odd if null is None else odd | null
+    elif chosen.dtype.kind in "iub" and chosen.ndim == 1:
+        chosen = chosen.astype(np.int64, copy=False)
+    return Cells(chosen, null if null is not None and null.any() else None)
 
 
-def _statements(columns: Mapping[str, pa.Array], dialect: str, max_bytes: int) -> tuple[Statement, ...]:
+def _statements(columns: Mapping[str, Cells], dialect: str, max_bytes: int) -> tuple[Statement, ...]:
     quote = '"' if dialect == "sqlite" else "`"
-    names = ", ".join(f"{quote}{name}{quote}" for name in columns)
+    names, marks = ", ".join(f"{quote}{name}{quote}" for name in columns), ", ".join("?" * len(columns))
+    cells = list(columns.values())
     if dialect == "sqlite":
-        sql = f"INSERT INTO level1 ({names}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of the model)
-        return (Statement(sql, tuple(zip(*(column.to_pylist() for column in columns.values()), strict=True))),)
+        sql = f"INSERT INTO level1 ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of the model)
+        return (Statement(sql, tuple(zip(*(one.arrow().to_pylist() for one in cells), strict=True))),)
     # The first copy of an id stays. Not INSERT IGNORE, which would also cut values to fit without a word.
     head, tail = f"INSERT INTO level1 ({names}) VALUES", "ON DUPLICATE KEY UPDATE survey = level1.survey"
-    return tuple(Statement(sql) for sql in statements(head, tuples(list(columns.values())), tail, max_bytes))
+    sql, packed = f"{head} ({marks}) {tail}", pack(cells)
+
+    def text(first: int, last: int) -> Iterator[str]:
+        columns = [one.arrow().slice(first, last - first) for one in cells]
+        return statements(head, tuples(columns), tail, max_bytes)
+
+    made, first = list[Statement](), 0
+    while first < len(packed.ends):
+        last = packed.upto(first, max_bytes)
+        bulk = Bulk(sql, packed.types, packed.piece(first, last), partial(text, first, last))
+        made.append(Statement(sql, (bulk,)))
+        first = last
+    return tuple(made)
 
 
 def _length(columns: Mapping[str, Values]) -> int:

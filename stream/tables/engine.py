@@ -18,11 +18,13 @@ from pymysql.constants import CR
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
-from sqlalchemy.engine.interfaces import PoolProxiedConnection
+from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext, PoolProxiedConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from stream.errors import Fatal, Transient, Wrong
+from stream.tables import bulk
+from stream.tables.bulk import Bulk
 from stream.tls import FILES, tls_of
 
 LOCK_WAIT_S = 5
@@ -134,7 +136,10 @@ def open_engine(url: str | URL, *, pool_size: int = 4, readonly: bool = False) -
     bare = _bare(ours)
     if ours.get_backend_name() == "mysql":
         bare = bare.set(drivername=f"mysql+{_PATIENT}")
-    engine = create_async_engine(bare, **_options(ours, pool_size, readonly))
+    options = _options(ours, pool_size, readonly)
+    if ours.get_backend_name() == "mysql":
+        options["connect_args"]["async_creator_fn"] = bulk.connect
+    engine = create_async_engine(bare, **options)
     _settle(engine.sync_engine, readonly)
     return engine
 
@@ -210,13 +215,23 @@ def _bare(url: URL) -> URL:
 
 
 class _Patient(MySQLDialect_aiomysql):
-    """Waits for the answer to a ROLLBACK only so long; a connection that is closed instead is rolled back, too.
+    """Takes a `Bulk` for the parameters of a statement, and waits for the answer to a ROLLBACK only so long.
+
+    A connection that is closed instead is rolled back, too.
 
     SQLAlchemy rolls back wherever it lets go of a connection, and lets nobody cancel that: a server that froze just
     then held up, without end, whoever had a deadline or was to be stopped.
     """
 
     supports_statement_cache = True
+
+    def do_execute(
+        self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext | None = None
+    ) -> None:
+        if parameters and isinstance(parameters[0], Bulk):
+            cursor.execute(parameters[0])
+        else:
+            cursor.execute(statement, parameters)
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
         line = self.get_driver_connection(dbapi_connection)

@@ -182,6 +182,8 @@ async def test_tls_is_used_and_held_against_the_authority(encrypted: tuple[Local
     engine = open_engine(url)
     async with engine.connect() as conn:
         assert (await conn.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1]
+        raw: Any = (await conn.get_raw_connection()).driver_connection
+        assert raw.bulk
     await engine.dispose()
     reader = open_reader(url)
     with reader.connect() as conn:

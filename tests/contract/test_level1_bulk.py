@@ -1,0 +1,138 @@
+"""Rows by MariaDB's bulk command: that it is used, what it stores, and what a connection is worth after trouble."""
+# ruff: noqa: F811 (fixtures are imported and then named as parameters)
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import numpy as np
+import pytest
+from level1_batches import batch, column, put, server, stored  # noqa: F401
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from stream.errors import Poison, Transient
+from stream.level1.rows import ready
+from stream.level1.write import insert_rows
+from stream.tables.bulk import _offers_bulk
+from stream.tables.engine import level1_url as level1_url_of
+
+
+async def counted(conn: AsyncConnection, name: str) -> int:
+    """A counter of this connection at the server."""
+    return int((await conn.exec_driver_sql(f"SHOW SESSION STATUS LIKE '{name}'")).one()[1])
+
+
+async def line(conn: AsyncConnection) -> Any:
+    """The driver's connection."""
+    return (await conn.get_raw_connection()).driver_connection
+
+
+async def test_a_connection_prepares_once_and_sends_every_batch_as_one_command(
+    server: AsyncEngine, rng: np.random.Generator
+) -> None:
+    batches = [ready(batch(np.arange(k, k + 500), rng), dialect="mysql") for k in (0, 500, 1000)]
+    async with server.connect() as conn:
+        assert (await line(conn)).bulk
+        asked = await counted(conn, "Questions")
+        for one in batches:
+            await insert_rows(conn, one)
+        await conn.commit()
+        # Three bulks, COMMIT, and this SHOW; a preparation has a counter of its own.
+        assert await counted(conn, "Questions") - asked == 5
+        assert await counted(conn, "Com_stmt_prepare") == 1
+    assert set(await stored(server)) == set(range(1500))
+
+
+@pytest.mark.parametrize("sign", ["x", "é", "€", "😀"], ids=["1 byte", "2 bytes", "3 bytes", "4 bytes"])
+async def test_texts_come_back_whatever_their_length_in_bytes(
+    server: AsyncEngine, rng: np.random.Generator, sign: str
+) -> None:
+    names = [sign * k for k in range(65)]
+    null = np.arange(65) % 5 == 4
+    await put(server, batch(np.arange(65), rng, ssObjectName=column(np.array(names, object), null)))
+    back = await stored(server)
+    assert [back[k].ssObjectName for k in range(65)] == [None if null[k] else names[k] for k in range(65)]
+
+
+async def test_what_was_prepared_holds_after_the_table_was_changed(
+    server: AsyncEngine, rng: np.random.Generator
+) -> None:
+    async with server.connect() as conn:
+        await insert_rows(conn, ready(batch([1], rng), dialect="mysql"))
+        await conn.commit()
+        async with server.connect() as other:
+            await other.exec_driver_sql("ALTER TABLE level1 ADD COLUMN tried INT NULL FIRST")
+        await insert_rows(conn, ready(batch([2], rng), dialect="mysql"))
+        await conn.commit()
+        async with server.connect() as other:
+            await other.exec_driver_sql("ALTER TABLE level1 DROP COLUMN tried")
+        await insert_rows(conn, ready(batch([3], rng), dialect="mysql"))
+        await conn.commit()
+        assert await counted(conn, "Com_stmt_reprepare") == 2
+    assert set(await stored(server)) == {1, 2, 3}
+
+
+async def test_a_refused_row_leaves_the_connection_good_and_nothing_stored(
+    server: AsyncEngine, rng: np.random.Generator
+) -> None:
+    bad = batch(np.arange(100), rng, detector=column(np.where(np.arange(100) == 60, 2**15, 1)))
+    async with server.connect() as conn:
+        with pytest.raises(Poison, match=r"detector.* row 61"):
+            await insert_rows(conn, ready(bad, dialect="mysql"))
+        await conn.rollback()
+        await insert_rows(conn, ready(batch([7], rng), dialect="mysql"))
+        await conn.commit()
+    assert set(await stored(server)) == {7}
+
+
+async def test_a_bulk_that_is_cancelled_while_it_waits_stores_nothing_and_costs_its_connection(
+    server: AsyncEngine, rng: np.random.Generator
+) -> None:
+    async with server.connect() as holding:
+        await insert_rows(holding, ready(batch([1], rng), dialect="mysql"))
+        async with server.connect() as waiting:
+            raw = await line(waiting)
+            insert = asyncio.create_task(insert_rows(waiting, ready(batch([0, 1, 2], rng, 2), dialect="mysql")))
+            waits = "SELECT COUNT(*) FROM information_schema.innodb_lock_waits"
+            async with server.connect() as looking:
+                while not (await looking.exec_driver_sql(waits)).scalar_one():
+                    await looking.rollback()
+                    await asyncio.sleep(0.15)  # InnoDB looks again only where nobody has asked for 0.1 s
+            insert.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await insert
+            assert raw.closed
+            await waiting.invalidate()
+        await holding.commit()
+    assert set(await stored(server)) == {1}
+
+
+async def test_a_connection_that_was_killed_prepares_again_on_its_next_one(
+    server: AsyncEngine, rng: np.random.Generator
+) -> None:
+    async with server.connect() as conn:
+        await insert_rows(conn, ready(batch([1], rng), dialect="mysql"))
+        await conn.commit()
+        number = (await conn.exec_driver_sql("SELECT CONNECTION_ID()")).scalar_one()
+        async with server.connect() as other:
+            await other.exec_driver_sql(f"KILL {number}")
+        with pytest.raises(Transient):
+            await insert_rows(conn, ready(batch([2], rng), dialect="mysql"))
+    await put(server, batch([3], rng))
+    assert set(await stored(server)) == {1, 3}
+
+
+def test_what_a_greeting_offers_is_read_where_mariadb_puts_it(level1_url: str) -> None:
+    address = level1_url_of(level1_url)
+    with socket.create_connection((str(address.host), int(address.port or 0))) as line:
+        greeting = bytearray(line.recv(4096)[4:])
+    behind = greeting.index(0, 1) + 1
+    assert _offers_bulk(bytes(greeting))
+    without, of_mysql = greeting.copy(), greeting.copy()
+    without[behind + 27] ^= 4
+    of_mysql[behind + 13] |= 1
+    assert not _offers_bulk(bytes(without))
+    assert not _offers_bulk(bytes(of_mysql))
+    assert not _offers_bulk(bytes(greeting[: behind + 20]))
