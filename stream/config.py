@@ -158,12 +158,12 @@ class IngestSettings(Layered):
         default=0.1, le=60, description="Seconds after which a batch closes; on an object store 2 at least."
     )
     batch_bytes: ByteSize = Field(
-        default=ByteSize(48 * MIB),
+        default=ByteSize(64 * MIB),
         ge=MIB,
         description="Bytes at which a batch closes; each message counts for 4 KiB more.",
     )
     inflight_bytes: ByteSize = Field(
-        default=ByteSize(88 * MIB),
+        default=ByteSize(112 * MIB),
         ge=2 * MIB,
         description="Bytes between poll and commit beyond which polling stops: as they came, then as compressed; each "
         "message counts for 4 KiB more.",

@@ -10,8 +10,8 @@ from stream.alert import Records
 from stream.transport.source import Partition, PartitionTrouble
 
 RECORD_BYTES = 4096
-"""What a message takes of the memory beside its bytes: objects, rows, statements. Measured with messages of 600 bytes:
-without it 80 MiB of them in flight were 600 MB."""
+"""What a record takes of the memory beside its bytes: objects, rows, statements. Measured with messages of 600 bytes:
+without it 80 MiB of them in flight made a peak of 970 MB, with it 540."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,14 @@ def ingest(settings: Settings, ingest: IngestSettings) -> None:
     """
     if ingest.numba_cache is not None:
         os.environ["NUMBA_CACHE_DIR"] = str(ingest.numba_cache)
-    from consumers.ingest.memory import reuse_memory
+    from consumers.ingest.memory import leave_pandas_out, reuse_memory
     from stream.cli.group import daemon_logs
     from stream.collecting import stop_collecting
     from stream.tables.lock import only_daemon
 
     reuse_memory()
     stop_collecting()
+    leave_pandas_out()
     daemon_logs()
     with only_daemon(settings.need("level1")):
         sys.exit(asyncio.run(_run(settings, ingest)))

@@ -155,6 +155,7 @@ class Pipeline:
                 self._over(item)
             else:
                 prepared = await asyncio.to_thread(self.preparer.prepare, item)
+                self.window.take(prepared.held - item.held)
                 del item
                 await self._planned.put(prepared)
                 del prepared

@@ -31,7 +31,8 @@ class Prepared:
     nbytes
         Bytes of its messages as they came.
     held
-        Bytes that it counts as in flight: as they came, once it is finished its compressed blocks.
+        Bytes that it counts as in flight: as they came, once it is finished its compressed blocks; and what each record
+        takes besides.
     waits
         Partitions that stop before their first packet whose schema cannot be had.
     """
@@ -56,7 +57,7 @@ class Prepared:
         # Lets go of the packets as they came, while their batch waits for its commit.
         self.shares.clear()
         compressed = sum(len(block.payload) for work in works for block in work.blocks)
-        self.held = min(self.held, compressed + RECORD_BYTES * len(self.flat.offset))
+        self.held = min(self.held, compressed + RECORD_BYTES * sum(map(len, works)))
         return Batch(self.flat.ranges(), tuple(works), survey, survey_digest)
 
     def cancel(self) -> None:
@@ -109,8 +110,9 @@ class Preparer:
         planned = self._plan(checked, flat, refused)
         blocks = [(share, share.start(self.pool, hurried=raw.hurried)) for share in planned]
         seconds = {"check": placed_at - started, "place": time.perf_counter() - placed_at}
-        told = tuple(refused.values())
-        return Prepared(raw.generation, raw.nbytes, raw.held, raw.at, flat, blocks, {}, told, seconds)
+        more = max(0, sum(len(share.message) for share in planned) - len(flat.offset))
+        held, told = raw.held + RECORD_BYTES * more, tuple(refused.values())
+        return Prepared(raw.generation, raw.nbytes, held, raw.at, flat, blocks, {}, told, seconds)
 
     def _known_bad(self, flat: Flat) -> list[Refusal]:
         if not self.refuse:

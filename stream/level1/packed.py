@@ -11,10 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 _LONGLONG, _DOUBLE, _BLOB, _VAR_STRING = 8, 5, 252, 253
-_SHORT = 250
-"""The longest text whose length is one byte."""
-_MEDIUM = 0xFC
-"""Stands before a length of two bytes."""
+_LENGTHS = ((250, b"", 1), (0xFFFF, b"\xfc", 2), (0xFFFFFF, b"\xfd", 3))
+"""How a text's length is written: up to which, behind which byte, in how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,10 @@ class Cells:
 
     values: NDArray[Any]
     null: NDArray[np.bool_] | None
+
+    def piece(self, first: int, last: int) -> Cells:
+        """Rows `first` to `last`, without the latter."""
+        return Cells(self.values[first:last], None if self.null is None else self.null[first:last])
 
     def arrow(self) -> pa.Array:
         """The same as Arrow: int64, float64, string, or binary of fixed width."""
@@ -119,6 +121,7 @@ def _texts(cells: Cells) -> _Bytes:
 def _led(text: str) -> bytes:
     """A text as UTF-8 behind its length."""
     data = text.encode()
-    if len(data) <= _SHORT:
-        return bytes((len(data),)) + data
-    return bytes((_MEDIUM,)) + len(data).to_bytes(2, "little") + data
+    for most, mark, size in _LENGTHS:
+        if len(data) <= most:
+            return mark + len(data).to_bytes(size, "little") + data
+    raise OverflowError(f"a text of {len(data)} bytes")

@@ -138,7 +138,7 @@ def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells
         # A zero has no sign: neither database keeps that of one that is written as a literal.
         chosen, null = chosen + 0.0, odd if null is None else odd | null
     elif chosen.dtype.kind in "iub" and chosen.ndim == 1:
-        chosen = chosen.astype(np.int64, copy=False)
+        chosen = chosen.astype(np.int64, casting="safe", copy=False)
     return Cells(chosen, null if null is not None and null.any() else None)
 
 
@@ -154,8 +154,7 @@ def _statements(columns: Mapping[str, Cells], dialect: str, max_bytes: int) -> t
     sql, packed = f"{head} ({marks}) {tail}", pack(cells)
 
     def text(first: int, last: int) -> Iterator[str]:
-        columns = [one.arrow().slice(first, last - first) for one in cells]
-        return statements(head, tuples(columns), tail, max_bytes)
+        return statements(head, tuples([one.piece(first, last).arrow() for one in cells]), tail, max_bytes)
 
     made, first = list[Statement](), 0
     while first < len(packed.ends):

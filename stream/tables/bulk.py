@@ -6,14 +6,18 @@ server 11 µs of CPU so, where it takes 20 for the same row as text.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiomysql
-from pymysql.constants import CLIENT, COMMAND
+from pymysql.constants import CLIENT, COMMAND, ER
+from pymysql.err import MySQLError
 from pymysql.protocol import MysqlPacket
+
+from stream.log import Log
 
 _COM_BULK = 0xFA
 _SEND_TYPES = 128
@@ -24,6 +28,12 @@ _OURS_AT = 28
 _ANSWER_HEAD = 32
 _BULK = 1 << 2
 """``MARIADB_CLIENT_STMT_BULK_OPERATIONS``, in those 32 bits."""
+
+_REFUSED = {ER.UNKNOWN_COM_ERROR, ER.UNKNOWN_STMT_HANDLER, ER.UNSUPPORTED_PS, ER.MAX_PREPARED_STMT_COUNT_REACHED}
+"""Errors of the command itself, which come before any row: of a server that may keep no more prepared statements, or of
+what stands before it and passes a greeting on, but not all commands, or changes the server behind it."""
+
+_log = Log("stream.tables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,8 @@ class Bulk:
     rows
         For each value of each row: 0 and its bytes, or 1 for NULL.
     text
-        Gives the same as statements without parameters, for a server (or what stands before it) that takes no bulk.
+        Gives the same as statements without parameters, for a server (or what stands before it) that takes no bulk:
+        CPU work.
     """
 
     sql: str
@@ -54,22 +65,33 @@ class BulkConnection(aiomysql.Connection):  # type: ignore[misc]
     Attributes
     ----------
     bulk
-        Whether the server takes the command; `query` sends statements where it does not. None before its greeting.
+        Whether the server takes the command; `query` sends statements where it does not, and once it has refused it.
+        None before its greeting.
     """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.bulk: bool | None = None
+        self._answering = False
         self._prepared: dict[str, int] = {}
 
     async def query(self, sql: str | Bulk, unbuffered: bool = False) -> Any:
-        """Send statements or a bulk, and read the answer."""
+        """Send a statement or a bulk, and read the answer."""
         if not isinstance(sql, Bulk):
             return await super().query(sql, unbuffered)
-        if not self.bulk:
-            for statement in sql.text():
-                await super().query(statement)
-            return self._affected_rows
+        if self.bulk:
+            try:
+                return await self._bulk(sql)
+            except MySQLError as error:
+                if error.args[0] not in _REFUSED:
+                    raise
+                self.bulk = False
+                _log.warning("bulk_refused", detail=str(error))
+        for statement in await asyncio.to_thread(lambda: tuple(sql.text())):
+            await super().query(statement)
+        return self._affected_rows
+
+    async def _bulk(self, sql: Bulk) -> Any:
         number = self._prepared.get(sql.sql)
         if number is None:
             number = self._prepared[sql.sql] = await self._prepare(sql.sql)
@@ -86,6 +108,11 @@ class BulkConnection(aiomysql.Connection):  # type: ignore[misc]
             await self._read_packet()
         return int(number)
 
+    async def _get_server_information(self) -> None:
+        self.bulk = None
+        self._prepared.clear()
+        await super()._get_server_information()
+
     async def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> Any:
         packet = await super()._read_packet(packet_type)
         if self.bulk is None:
@@ -93,16 +120,20 @@ class BulkConnection(aiomysql.Connection):  # type: ignore[misc]
         return packet
 
     async def _request_authentication(self) -> None:
-        self._prepared.clear()
         if self.bulk:
             # Without this bit a client is MariaDB's own kind, whose answer has 32 bits more.
             self.client_flag &= ~CLIENT.LONG_PASSWORD
-        await super()._request_authentication()
+        self._answering = bool(self.bulk)
+        try:
+            await super()._request_authentication()
+        finally:
+            self._answering = False
 
     def write_packet(self, payload: bytes) -> None:
-        """Send a packet; in the answer to the greeting, what we use of what MariaDB offers is filled in."""
-        if self.bulk and payload.startswith(struct.pack("<I", self.client_flag)) and not any(payload[9:_ANSWER_HEAD]):
-            payload = payload[:_OURS_AT] + struct.pack("<I", _BULK) + payload[_ANSWER_HEAD:]
+        """Send a packet; in the answer to a greeting, what we use of what MariaDB offers is filled in."""
+        head = payload[:_ANSWER_HEAD]
+        if self._answering and len(head) == _ANSWER_HEAD and head.startswith(struct.pack("<I", self.client_flag)):
+            payload = head[:_OURS_AT] + struct.pack("<I", _BULK) + payload[_ANSWER_HEAD:]
         super().write_packet(payload)
 
 
@@ -114,7 +145,7 @@ async def connect(**arguments: Any) -> BulkConnection:
 
 
 def _offers_bulk(greeting: bytes) -> bool:
-    behind = greeting[greeting.index(b"\0", 1) + 1 :]
+    behind = greeting[1:].partition(b"\0")[2]
     if len(behind) < _OFFERED_AT + 4:
         return False
     low = struct.unpack_from("<H", behind, 13)[0]

@@ -228,7 +228,7 @@ class _Patient(MySQLDialect_aiomysql):
     def do_execute(
         self, cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext | None = None
     ) -> None:
-        if parameters and isinstance(parameters[0], Bulk):
+        if isinstance(parameters, tuple) and parameters and isinstance(parameters[0], Bulk):
             cursor.execute(parameters[0])
         else:
             cursor.execute(statement, parameters)

@@ -41,7 +41,7 @@ _BROKEN: Policy = (Fatal, "level1_error", "")
 _MARIADB: dict[int, Policy] = {
     1205: _LOCKED,
     **dict.fromkeys((1213, 1020), (Transient, "deadlock", "")),
-    **dict.fromkeys((1040, 1203, 1226, 1317, 1412, 1461, 1615, 1969, 3024), _BUSY),
+    **dict.fromkeys((1040, 1203, 1226, 1317, 1412, 1615, 1969, 3024), _BUSY),
     **dict.fromkeys((1042, 1043, 1047, 1053, 1077, 1079, 1080, 1129, 1152, 1158, 1159, 1160, 1161), _AWAY),
     **dict.fromkeys((1180, 1184, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2014, 2027, 2055, 4031), _AWAY),
     # The first three are of the server's files, such as that of a transaction's binary log in its temporary folder.

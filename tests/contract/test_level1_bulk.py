@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from level1_batches import batch, column, put, server, stored  # noqa: F401
+from level1_batches import FIRST, LAST, batch, column, put, server, stored  # noqa: F401
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.errors import Poison, Transient
 from stream.level1.rows import ready
 from stream.level1.write import insert_rows
+from stream.local import LocalMariadb
 from stream.tables.bulk import _offers_bulk
 from stream.tables.engine import level1_url as level1_url_of
+from stream.tables.engine import open_engine
+from stream.tables.migrate import migrate
 
 
 async def counted(conn: AsyncConnection, name: str) -> int:
@@ -59,24 +64,28 @@ async def test_texts_come_back_whatever_their_length_in_bytes(
 async def test_what_was_prepared_holds_after_the_table_was_changed(
     server: AsyncEngine, rng: np.random.Generator
 ) -> None:
+    changes = ["DO 0", "ADD COLUMN tried INT NULL FIRST", "DROP COLUMN tried"]
+    columns = [batch(np.arange(100 * k, 100 * k + 100), rng) for k in range(3)]
     async with server.connect() as conn:
-        await insert_rows(conn, ready(batch([1], rng), dialect="mysql"))
-        await conn.commit()
-        async with server.connect() as other:
-            await other.exec_driver_sql("ALTER TABLE level1 ADD COLUMN tried INT NULL FIRST")
-        await insert_rows(conn, ready(batch([2], rng), dialect="mysql"))
-        await conn.commit()
-        async with server.connect() as other:
-            await other.exec_driver_sql("ALTER TABLE level1 DROP COLUMN tried")
-        await insert_rows(conn, ready(batch([3], rng), dialect="mysql"))
-        await conn.commit()
+        for change, some in zip(changes, columns, strict=True):
+            async with server.connect() as other:
+                await other.exec_driver_sql(change if change == "DO 0" else f"ALTER TABLE level1 {change}")
+            await insert_rows(conn, ready(some, dialect="mysql"))
+            await conn.commit()
         assert await counted(conn, "Com_stmt_reprepare") == 2
-    assert set(await stored(server)) == {1, 2, 3}
+    by_bulk = await stored(server)
+    async with server.begin() as conn:
+        await conn.exec_driver_sql("DELETE FROM level1")
+        raw = await line(conn)
+        raw.bulk = False
+        for some in columns:
+            await insert_rows(conn, ready(some, dialect="mysql"))
+        raw.bulk = True
+    assert await stored(server) == by_bulk
+    assert len(by_bulk) == 300
 
 
-async def test_a_refused_row_leaves_the_connection_good_and_nothing_stored(
-    server: AsyncEngine, rng: np.random.Generator
-) -> None:
+async def test_a_refused_row_leaves_the_connection_good(server: AsyncEngine, rng: np.random.Generator) -> None:
     bad = batch(np.arange(100), rng, detector=column(np.where(np.arange(100) == 60, 2**15, 1)))
     async with server.connect() as conn:
         with pytest.raises(Poison, match=r"detector.* row 61"):
@@ -124,6 +133,55 @@ async def test_a_connection_that_was_killed_prepares_again_on_its_next_one(
     assert set(await stored(server)) == {1, 3}
 
 
+async def test_a_bulk_that_is_cancelled_while_it_is_prepared_costs_its_connection(
+    server: AsyncEngine, rng: np.random.Generator
+) -> None:
+    async with server.connect() as conn:
+        raw = await line(conn)
+        insert = asyncio.create_task(insert_rows(conn, ready(batch([1], rng), dialect="mysql")))
+        preparing = raw._prepare
+
+        async def cancelled(sql: str) -> int:
+            asyncio.get_running_loop().call_soon(insert.cancel)
+            number: int = await preparing(sql)
+            return number
+
+        raw._prepare = cancelled
+        with pytest.raises(asyncio.CancelledError):
+            await insert
+        assert raw.closed and not raw._prepared
+        await conn.invalidate()
+    await put(server, batch([2], rng))
+    assert set(await stored(server)) == {2}
+
+
+@pytest.fixture
+async def without_prepared(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """A server that offers the command and keeps no prepared statement."""
+    made = LocalMariadb(tmp_path / "mariadb", options={"max-prepared-stmt-count": "0"}).start()
+    made.create_database("d")
+    engine = open_engine(made.url("d"))
+    await migrate(engine, FIRST, LAST)
+    yield engine
+    await engine.dispose()
+    made.stop()
+
+
+async def test_a_server_that_refuses_the_command_gets_statements_in_the_same_transaction(
+    without_prepared: AsyncEngine, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with without_prepared.connect() as conn:
+        raw = await line(conn)
+        assert raw.bulk
+        for k in (0, 200):
+            await insert_rows(conn, ready(batch(np.arange(k, k + 200), rng), dialect="mysql"))
+            assert not raw.bulk
+        assert set(await stored(without_prepared)) == set()
+        await conn.commit()
+    assert set(await stored(without_prepared)) == set(range(400))
+    assert [record.message for record in caplog.records] == ["bulk_refused"]
+
+
 def test_what_a_greeting_offers_is_read_where_mariadb_puts_it(level1_url: str) -> None:
     address = level1_url_of(level1_url)
     with socket.create_connection((str(address.host), int(address.port or 0))) as line:
@@ -136,3 +194,4 @@ def test_what_a_greeting_offers_is_read_where_mariadb_puts_it(level1_url: str) -
     assert not _offers_bulk(bytes(without))
     assert not _offers_bulk(bytes(of_mysql))
     assert not _offers_bulk(bytes(greeting[: behind + 20]))
+    assert not _offers_bulk(b"\x0a11.4")

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import trustme
-from level1_batches import server  # noqa: F401
+from level1_batches import FIRST, LAST, batch, put, server  # noqa: F401
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -26,6 +27,7 @@ from stream.local import LocalMariadb
 from stream.tables import engine as engine_module
 from stream.tables.engine import free_locks, open_engine, open_reader
 from stream.tables.engine import level1_url as parsed
+from stream.tables.migrate import migrate
 from stream.tables.trouble import translated
 
 
@@ -182,8 +184,11 @@ async def test_tls_is_used_and_held_against_the_authority(encrypted: tuple[Local
     engine = open_engine(url)
     async with engine.connect() as conn:
         assert (await conn.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1]
+    await migrate(engine, FIRST, LAST)
+    await put(engine, batch(range(50), np.random.default_rng(1)))
+    async with engine.connect() as conn:
         raw: Any = (await conn.get_raw_connection()).driver_connection
-        assert raw.bulk
+        assert raw.bulk and (await conn.exec_driver_sql("SELECT COUNT(*) FROM level1")).scalar_one() == 50
     await engine.dispose()
     reader = open_reader(url)
     with reader.connect() as conn:

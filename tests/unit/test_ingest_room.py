@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 
@@ -95,8 +97,22 @@ def test_a_finished_batch_never_counts_for_more_than_before(preparer: Preparer) 
     assert made.held <= before
 
 
+def test_a_message_with_many_records_counts_for_each_of_them(preparer: Preparer) -> None:
+    values = packets(20)
+    schema = open_schemas(None).get(int.from_bytes(values[0][1:5], "big"))
+    records = [fastavro.schemaless_reader(io.BytesIO(value[5:]), schema.parsed, None) for value in values]
+    container = io.BytesIO()
+    fastavro.writer(container, schema.parsed, records)
+    raw = closed([container.getvalue()])
+    made = preparer.prepare(raw)
+    assert made.held == raw.held + 19 * RECORD_BYTES
+    batch = made.finish(1, "digest")
+    blocks = sum(len(block.payload) for work in batch.works for block in work.blocks)
+    assert made.held == blocks + 20 * RECORD_BYTES
+
+
 async def test_what_a_finished_batch_no_longer_holds_is_polled_before_its_commit(preparer: Preparer) -> None:
-    given: list[int] = []
+    counted: list[int] = []
     committing, go_on = asyncio.Event(), asyncio.Event()
 
     async def commit(*_: Any) -> Committed:
@@ -104,12 +120,13 @@ async def test_what_a_finished_batch_no_longer_holds_is_polled_before_its_commit
         await go_on.wait()
         return Committed.nothing()
 
+    window = SimpleNamespace(take=counted.append, give=lambda nbytes: counted.append(-nbytes))
     pipeline = Pipeline(
         loop=asyncio.get_running_loop(),
         gathering=None,  # type: ignore[arg-type]
         preparer=preparer,
         committer=SimpleNamespace(commit=commit),  # type: ignore[arg-type]
-        window=SimpleNamespace(give=given.append),  # type: ignore[arg-type]
+        window=window,  # type: ignore[arg-type]
         clock=None,  # type: ignore[arg-type]
         outcome=SimpleNamespace(committed=lambda *_: None),  # type: ignore[arg-type]
         survey=1,
@@ -123,10 +140,10 @@ async def test_what_a_finished_batch_no_longer_holds_is_polled_before_its_commit
     await pipeline._raw.put(raw)
     async with asyncio.timeout(30):
         await committing.wait()
-        assert len(given) == 1 and given[0] > 0.3 * raw.held
+        assert sum(counted) < -0.3 * raw.held
         go_on.set()
         while pipeline._polled_at:
             await asyncio.sleep(0)
-    assert sum(given) == raw.held
+    assert sum(counted) == -raw.held
     for task in tasks:
         task.cancel()
