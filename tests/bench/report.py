@@ -95,7 +95,8 @@ def as_page(results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
         "",
         "## Drains",
         "",
-        "Medians over the interleaved rounds; a drain's clock runs from its first assignment to its last commit. CPU",
+        "Medians over the interleaved rounds, behind a drain that does not count: a broker that was just started compiles",
+        "its own code on the same processors. A drain's clock runs from its first assignment to its last commit. CPU",
         "seconds are of what is measured, then of MariaDB, Kafka and everything else on the machine meanwhile.",
         "",
         *table(
