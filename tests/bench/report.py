@@ -95,9 +95,10 @@ def as_page(results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
         "",
         "## Drains",
         "",
-        "Medians over the interleaved rounds, behind a drain that does not count: a broker that was just started compiles",
-        "its own code on the same processors. A drain's clock runs from its first assignment to its last commit. CPU",
-        "seconds are of what is measured, then of MariaDB, Kafka and everything else on the machine meanwhile.",
+        "Medians over the interleaved rounds, behind readings and a drain that do not count: a broker that was just",
+        "started compiles its own code on the same processors. A drain's clock runs from its first assignment to its",
+        "last commit. CPU seconds are of what is measured, then of MariaDB, Kafka and everything else on the machine",
+        "meanwhile.",
         "",
         *table(
             ("packets", "what", "alerts/s", "MB/s", "CPU s per 1000", "peak MB", "servers, others: CPU s"),
