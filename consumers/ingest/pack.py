@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,17 +103,25 @@ def shares(
         message = np.asarray(placed.group.message, np.int64)[placed.rows]
         _, first, back = np.unique(message, return_index=True, return_inverse=True)
         night = night[first][back]
-    places = np.stack((stream, night), axis=1)
-    out = []
-    for number, when in np.unique(places, axis=0).tolist():
-        rows = np.flatnonzero((stream == number) & (night == when))
-        level1 = {name: Level1Column(c.values[rows], c.null[rows]) for name, c in placed.level1.items()}
-        share = _whole if placed.group.kind == "raw" else _sliced
-        prefix = b"" if placed.group.kind == "raw" else placed.group.prefix
-        group = placed.group
+    share = _whole if placed.group.kind == "raw" else _sliced
+    prefix = b"" if placed.group.kind == "raw" else placed.group.prefix
+    group, out = placed.group, []
+    for number, when, rows in _by_place(stream, night):
+        level1 = placed.level1
+        if len(rows) < len(night):
+            level1 = {name: Level1Column(c.values[rows], c.null[rows]) for name, c in level1.items()}
         key = SegmentKey(number, survey, when, group.schema.fingerprint, group.kind, prefix)
         out.append(share(checked, placed, rows, level1, key, streams[number]))
     return out
+
+
+def _by_place(stream: NDArray[Any], night: NDArray[Any]) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+    """Each stream and night with its rows, in order. Nearly always there is one, and all rows are its."""
+    if len(night) and (stream == stream[0]).all() and (night == night[0]).all():
+        yield int(stream[0]), int(night[0]), np.arange(len(night))
+        return
+    for number, when in np.unique(np.stack((stream, night), axis=1), axis=0).tolist():
+        yield number, when, np.flatnonzero((stream == number) & (night == when))
 
 
 def aside_share(aside: Aside) -> Share:

@@ -68,8 +68,8 @@ def level1_columns(batch: Batch) -> tuple[dict[str, Values], NDArray[np.int64]]:
 
 
 def _joined(works: Sequence[SegmentWork]) -> dict[str, Values]:
-    columns: dict[str, Values] = {}
-    for name in works[0].level1:
+    columns: dict[str, Values] = dict(works[0].level1)
+    for name in columns if len(works) > 1 else ():
         pieces = [work.level1[name] for work in works]
         columns[name] = Level1Column(
             np.concatenate([p.values for p in pieces]), np.concatenate([p.null for p in pieces])
