@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ingest.batches import RawBatch
+from consumers.ingest.batches import RECORD_BYTES, RawBatch
 from stream.alert import Header
 from stream.commit.batch import OffsetRange
 
@@ -87,6 +87,32 @@ def shorten(raw: RawBatch, ends: Mapping[tuple[str, int], int]) -> RawBatch:
     bounds = {part: (start, ends.get(part, end)) for part, (start, end) in raw.bounds.items()}
     kept = {part: bound for part, bound in bounds.items() if bound[1] > bound[0]}
     return replace(raw, records=tuple(records), bounds=kept)
+
+
+def halves(raw: RawBatch) -> tuple[RawBatch, RawBatch]:
+    """The batch as two, one behind the other in each partition; for one of at least two messages."""
+    cuts, alone = dict[tuple[str, int], int](), 0
+    for part, (start, end) in raw.bounds.items():
+        known = [one.offset[one.partition == part[1]] for one in raw.records if one.topic == part[0]]
+        offsets = np.sort(np.concatenate(known)) if known else np.zeros(0, np.int64)
+        cuts[part] = int(offsets[len(offsets) // 2]) if len(offsets) > 1 else end
+        if len(offsets) == 1:
+            # Of the partitions with one message each, every second one waits for the second half.
+            cuts[part], alone = (start if alone % 2 else end), alone + 1
+    first, rest = shorten(raw, cuts), _from(raw, cuts)
+    nbytes = sum(one.nbytes for one in first.records)
+    held = nbytes + RECORD_BYTES * sum(map(len, first.records))
+    return replace(first, nbytes=nbytes, held=held), replace(rest, nbytes=raw.nbytes - nbytes, held=raw.held - held)
+
+
+def _from(raw: RawBatch, starts: Mapping[tuple[str, int], int]) -> RawBatch:
+    """The batch with its partitions beginning later."""
+    records = []
+    for one in raw.records:
+        start = np.array([starts[one.topic, p] for p in one.partition.tolist()], np.int64)
+        records.append(one.take(np.flatnonzero(one.offset >= start)))
+    bounds = {part: (starts[part], end) for part, (_, end) in raw.bounds.items() if starts[part] < end}
+    return replace(raw, records=tuple(records), bounds=bounds)
 
 
 def _count(places: NDArray[np.int64], place: tuple[int, int]) -> int:

@@ -13,7 +13,7 @@ from consumers.ingest.batches import Assigned, Flush, News, Polled, RawBatch, Tr
 from consumers.ingest.gathering import Gathering
 from consumers.ingest.inbox import Inbox
 from consumers.ingest.outcome import Outcome
-from consumers.ingest.prepare import Prepared, Preparer
+from consumers.ingest.prepare import Prepared, Preparer, TooManyRecords
 from consumers.ingest.window import Window
 from stream import metrics
 from stream.clock import Clock
@@ -154,11 +154,21 @@ class Pipeline:
             elif item.generation != self.generation:
                 self._over(item)
             else:
-                prepared = await asyncio.to_thread(self.preparer.prepare, item)
-                self.window.take(prepared.held - item.held)
-                del item
-                await self._planned.put(prepared)
-                del prepared
+                await self._prepare(item)
+            del item
+
+    async def _prepare(self, raw: RawBatch) -> None:
+        try:
+            prepared = await asyncio.to_thread(self.preparer.prepare, raw)
+        except TooManyRecords as many:
+            halves = many.halves
+        else:
+            self.window.take(prepared.held - raw.held)
+            await self._planned.put(prepared)
+            return
+        self._polled_at.insert(self._polled_at.index(raw.at), raw.at)
+        for half in halves:
+            await self._prepare(half)
 
     async def finish(self) -> None:
         """The third stage: wait for a batch's blocks and make its index rows, while the one before is committed.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from consumers.ingest.aside import put_aside
 from consumers.ingest.batches import RECORD_BYTES, RawBatch
-from consumers.ingest.flat import Flat, flatten, shorten
+from consumers.ingest.flat import Flat, flatten, halves, shorten
 from consumers.ingest.pack import Share, aside_share, shares
 from consumers.ingest.place import Placer
 from consumers.ingest.unknown import UnknownSchemas, Waits
@@ -20,6 +20,17 @@ from stream.clock import Clock, SystemClock
 from stream.codec.decoder import Checked, Decoder
 from stream.commit.batch import Batch, SegmentWork
 from stream.transport.source import Partition
+
+MOST_RECORDS = 16_384
+"""Records of one commit: messages alone never have so many, containers of small records could have millions."""
+
+
+class TooManyRecords(Exception):
+    """The batch has more than `MOST_RECORDS`: `halves` are to be prepared instead, one after the other."""
+
+    def __init__(self, raw: RawBatch) -> None:
+        super().__init__()
+        self.halves = halves(raw)
 
 
 @dataclass(slots=True)
@@ -94,11 +105,19 @@ class Preparer:
     clock: Clock = field(default_factory=SystemClock)
 
     def prepare(self, raw: RawBatch) -> Prepared:
-        """Check, place and plan `raw`, and start the compressing of its blocks."""
+        """Check, place and plan `raw`, and start the compressing of its blocks.
+
+        Raises
+        ------
+        TooManyRecords
+            Its containers have more than one commit may; a single one may have any number.
+        """
         started = time.perf_counter()
         flat, values = flatten(raw, self.numbers)
         checked = self.decoder.check(values)
         del values
+        if len(flat) > 1 and sum(len(group.message) for group in checked.groups) > MOST_RECORDS:
+            raise TooManyRecords(raw)
         refused = {refusal.row: refusal for refusal in (*self._known_bad(flat), *checked.refused)}
         denied, waits = self.unknown.judge(checked, flat, {number: topic for topic, number in self.numbers.items()})
         refused |= denied

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -13,18 +13,19 @@ import fastavro
 import numpy as np
 import pytest
 
+from consumers.ingest import prepare
 from consumers.ingest.batches import RECORD_BYTES, Assigned, Polled, RawBatch
-from consumers.ingest.flat import shorten
+from consumers.ingest.flat import halves, shorten
 from consumers.ingest.gathering import Gathering
 from consumers.ingest.inbox import Inbox
 from consumers.ingest.pipeline import Pipeline
 from consumers.ingest.place import Placer
-from consumers.ingest.prepare import Preparer
+from consumers.ingest.prepare import Preparer, TooManyRecords
 from producers.sources.synthetic import SyntheticVisits
 from stream.alert import Records, Stream
 from stream.codec.decoder import Decoder
 from stream.codec.sources import open_schemas
-from stream.commit.batch import Committed
+from stream.commit.batch import Batch, Committed
 from stream.sky import Layout
 from stream.survey import load_survey
 
@@ -97,18 +98,92 @@ def test_a_finished_batch_never_counts_for_more_than_before(preparer: Preparer) 
     assert made.held <= before
 
 
-def test_a_message_with_many_records_counts_for_each_of_them(preparer: Preparer) -> None:
-    values = packets(20)
+def containers(count: int, each: int) -> list[bytes]:
+    """Containers of `each` alerts."""
+    values = packets(each)
     schema = open_schemas(None).get(int.from_bytes(values[0][1:5], "big"))
     records = [fastavro.schemaless_reader(io.BytesIO(value[5:]), schema.parsed, None) for value in values]
-    container = io.BytesIO()
-    fastavro.writer(container, schema.parsed, records)
-    raw = closed([container.getvalue()])
+    made = io.BytesIO()
+    fastavro.writer(made, schema.parsed, records)
+    return [made.getvalue()] * count
+
+
+def test_a_message_with_many_records_counts_for_each_of_them(preparer: Preparer) -> None:
+    raw = closed(containers(1, 20))
     made = preparer.prepare(raw)
     assert made.held == raw.held + 19 * RECORD_BYTES
     batch = made.finish(1, "digest")
     blocks = sum(len(block.payload) for work in batch.works for block in work.blocks)
     assert made.held == blocks + 20 * RECORD_BYTES
+
+
+def test_a_batch_is_halved_into_two_that_follow_each_other_in_every_partition(rng: np.random.Generator) -> None:
+    for _ in range(50):
+        raw = drawn(rng)
+        first, rest = halves(raw)
+        assert len(offsets_of(first)) and len(offsets_of(rest))
+        assert sorted([*offsets_of(first), *offsets_of(rest)]) == sorted(offsets_of(raw))
+        assert (first.nbytes + rest.nbytes, first.held + rest.held) == (raw.nbytes, raw.held)
+        assert first.held > 0 and rest.held > 0
+        for part, (start, end) in raw.bounds.items():
+            mine = [half.bounds[part] for half in (first, rest) if part in half.bounds]
+            assert mine[0][0] == start and mine[-1][1] == end and all(low < high for low, high in mine)
+            assert len(mine) == 1 or mine[0][1] == mine[1][0]
+        for half in (first, rest):
+            assert all(half.bounds[t, p][0] <= at < half.bounds[t, p][1] for t, p, at in offsets_of(half))
+
+
+def offsets_of(raw: RawBatch) -> list[tuple[str, int, int]]:
+    return [
+        (r.topic, p, at) for r in raw.records for p, at in zip(r.partition.tolist(), r.offset.tolist(), strict=True)
+    ]
+
+
+def drawn(rng: np.random.Generator) -> RawBatch:
+    """A batch of two messages at least, over some partitions of two topics, with holes."""
+    records, bounds = [], {}
+    while sum(map(len, records)) < 2:
+        records, bounds = [], {}
+        for topic in ("a", "b"):
+            sizes = rng.integers(0, 4, 3).tolist()
+            partition = np.repeat(np.arange(3), sizes)
+            offset = np.concatenate([10 + np.sort(rng.choice(20, size, replace=False)) for size in sizes])
+            n = len(offset)
+            values = [b"x" * int(k) for k in rng.integers(0, 9, n)]
+            stamps = np.zeros(n, np.int64)
+            records.append(Records(topic, partition, offset, stamps, [*values], [None] * n, [()] * n))
+            bounds |= {(topic, p): (10, 30) for p in range(3)}
+    nbytes = sum(one.nbytes for one in records)
+    held = nbytes + RECORD_BYTES * sum(map(len, records))
+    return RawBatch(0, tuple(records), bounds, nbytes, 1.0, held=held)
+
+
+def test_one_container_of_very_many_records_is_not_cut(preparer: Preparer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "MOST_RECORDS", 15)
+    assert sum(map(len, preparer.prepare(closed(containers(1, 20))).finish(1, "digest").works)) == 20
+    with pytest.raises(TooManyRecords):
+        preparer.prepare(closed(containers(2, 20)))
+
+
+async def test_containers_of_too_many_records_are_committed_in_pieces_one_behind_the_other(
+    preparer: Preparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "MOST_RECORDS", 50)
+    ranges: list[tuple[int, int]] = []
+
+    async def commit(batch: Batch, _: object) -> Committed:
+        ranges.extend((one.start, one.end) for one in batch.ranges)
+        return Committed.nothing()
+
+    counted: list[int] = []
+    pipeline = running(preparer, commit, counted)
+    raw = closed(containers(9, 20))
+    await put(pipeline, raw)
+    async with asyncio.timeout(30):
+        while pipeline._polled_at:
+            await asyncio.sleep(0)
+    assert ranges == [(0, 2), (2, 4), (4, 6), (6, 7), (7, 9)]
+    assert sum(counted) == -raw.held
 
 
 async def test_what_a_finished_batch_no_longer_holds_is_polled_before_its_commit(preparer: Preparer) -> None:
@@ -120,24 +195,9 @@ async def test_what_a_finished_batch_no_longer_holds_is_polled_before_its_commit
         await go_on.wait()
         return Committed.nothing()
 
-    window = SimpleNamespace(take=counted.append, give=lambda nbytes: counted.append(-nbytes))
-    pipeline = Pipeline(
-        loop=asyncio.get_running_loop(),
-        gathering=None,  # type: ignore[arg-type]
-        preparer=preparer,
-        committer=SimpleNamespace(commit=commit),  # type: ignore[arg-type]
-        window=window,  # type: ignore[arg-type]
-        clock=None,  # type: ignore[arg-type]
-        outcome=SimpleNamespace(committed=lambda *_: None),  # type: ignore[arg-type]
-        survey=1,
-        survey_digest="",
-        inbox=Inbox(asyncio.get_running_loop()),
-    )
-    stages = [pipeline.prepare, pipeline.finish, pipeline.write, pipeline.commit]
-    tasks = [asyncio.create_task(stage()) for stage in stages]
+    pipeline = running(preparer, commit, counted)
     raw = closed(packets(30))
-    pipeline._polled_at.append(raw.at)
-    await pipeline._raw.put(raw)
+    await put(pipeline, raw)
     async with asyncio.timeout(30):
         await committing.wait()
         assert sum(counted) < -0.3 * raw.held
@@ -145,5 +205,31 @@ async def test_what_a_finished_batch_no_longer_holds_is_polled_before_its_commit
         while pipeline._polled_at:
             await asyncio.sleep(0)
     assert sum(counted) == -raw.held
-    for task in tasks:
-        task.cancel()
+
+
+def running(preparer: Preparer, commit: Callable[..., Awaitable[Committed]], counted: list[int]) -> Pipeline:
+    """A pipeline from the second stage on; what its window is told goes to `counted`."""
+
+    async def ahead(*_: Any) -> None:
+        return None
+
+    pipeline = Pipeline(
+        loop=asyncio.get_running_loop(),
+        gathering=None,  # type: ignore[arg-type]
+        preparer=preparer,
+        committer=SimpleNamespace(commit=commit, ahead=ahead),  # type: ignore[arg-type]
+        window=SimpleNamespace(take=counted.append, give=lambda nbytes: counted.append(-nbytes)),  # type: ignore[arg-type]
+        clock=None,  # type: ignore[arg-type]
+        outcome=SimpleNamespace(committed=lambda *_: None),  # type: ignore[arg-type]
+        survey=1,
+        survey_digest="",
+        inbox=Inbox(asyncio.get_running_loop()),
+    )
+    for stage in (pipeline.prepare, pipeline.finish, pipeline.write, pipeline.commit):
+        pipeline._tasks.add(asyncio.create_task(stage()))
+    return pipeline
+
+
+async def put(pipeline: Pipeline, raw: RawBatch) -> None:
+    pipeline._polled_at.append(raw.at)
+    await pipeline._raw.put(raw)
