@@ -35,7 +35,7 @@ class Polling:
     def __init__(self, ledger: Ledger) -> None:
         self.source, self.ledger, self.clock = ScriptedSource(), ledger, ManualClock()
         self.posted: list[News] = []
-        self.window = Window(1000, lambda _: None)
+        self.window = Window(1 << 20, lambda _: None)
         self.poller = Poller(
             self.source, ["t"], self.window, ledger, self.posted.append, self.clock, revoke_s=0.0
         )  # fmt: skip

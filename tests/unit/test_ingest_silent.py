@@ -111,7 +111,7 @@ async def test_new_partitions_without_a_leader_leave_nine_tenths_of_the_time_to_
         clock=clock,
     )
     keeper = Keeper(places, lambda: None)
-    poller = Poller(source, ["t"], Window(1000, lambda _: None), keeper, lambda _: None, clock, revoke_s=0.0)
+    poller = Poller(source, ["t"], Window(1 << 20, lambda _: None), keeper, lambda _: None, clock, revoke_s=0.0)
     source.done = poller.stop
     await asyncio.to_thread(poller.run)
     assert sorted(source.placed) == PARTS
@@ -125,7 +125,7 @@ async def test_new_partitions_without_a_leader_leave_nine_tenths_of_the_time_to_
 
 def test_lag_is_asked_of_one_silent_partition_a_round_and_shortly() -> None:
     source = Timed(silent=set(PARTS[:2]), bounds=dict.fromkeys(PARTS, (0, 9)), until=4 * LAG_S)
-    keeper, window = AllFromStart(), Window(1000, lambda _: None)
+    keeper, window = AllFromStart(), Window(1 << 20, lambda _: None)
     poller = Poller(source, ["t"], window, keeper, lambda _: None, source.clock, revoke_s=0.0)
     source.done = poller.stop
     poller.run()
