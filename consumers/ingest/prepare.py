@@ -21,7 +21,7 @@ from stream.codec.decoder import Checked, Decoder
 from stream.commit.batch import Batch, SegmentWork
 from stream.transport.source import Partition
 
-MOST_RECORDS = 16_384
+MOST_RECORDS = 8_192
 """Records of one commit: messages alone never have so many, containers of small records could have millions."""
 
 

@@ -36,8 +36,8 @@ IDLE_SEAL_S = 600.0
 SWEEP_RESTS = 9.0
 """Times as long as a sweep took before the next: to list an object store that keeps years takes minutes."""
 FOREIGN, SET_BACK = "foreign_files", "set_back"
-INDEX_SEAL_BYTES = 64 << 20
-"""Bytes of an open index at which a segment is sealed: sealing holds the whole index in memory."""
+INDEX_SEAL_BYTES = 24 << 20
+"""Bytes of an open index at which a segment is sealed: sealing holds the whole index in memory, twice as many bytes."""
 
 
 @dataclass(slots=True)
