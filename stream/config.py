@@ -160,13 +160,13 @@ class IngestSettings(Layered):
     batch_bytes: ByteSize = Field(
         default=ByteSize(64 * MIB),
         ge=MIB,
-        description="Bytes at which a batch closes; each message counts for 4 KiB more.",
+        description="Bytes at which a batch closes; each record counts for 4 KiB more.",
     )
     inflight_bytes: ByteSize = Field(
         default=ByteSize(112 * MIB),
         ge=2 * MIB,
         description="Bytes between poll and commit beyond which polling stops: as they came, then as compressed; each "
-        "message counts for 4 KiB more.",
+        "record counts for 4 KiB more.",
     )
     max_packet_bytes: ByteSize = Field(
         default=ByteSize(12 * MIB),

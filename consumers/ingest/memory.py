@@ -34,7 +34,7 @@ def reuse_memory() -> bool:
 
 
 def leave_pandas_out() -> None:
-    """Have pyarrow find no pandas: it imports that at its first scalar, for 28 MB, wherever it is installed.
+    """Have pyarrow find no pandas: it imports that at its first scalar, for 30 MB, wherever it is installed.
 
     Nothing of the daemon gives pyarrow anything of pandas, or wants it from there. Whoever imports it later gets it.
     """

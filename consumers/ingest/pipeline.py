@@ -151,24 +151,28 @@ class Pipeline:
             item = await self._raw.get()
             if isinstance(item, _Mark):
                 await self._planned.put(item)
-            elif item.generation != self.generation:
-                self._over(item)
             else:
-                await self._prepare(item)
-            del item
+                pieces = [item]
+                del item
+                await self._prepare(pieces)
 
-    async def _prepare(self, raw: RawBatch) -> None:
-        try:
-            prepared = await asyncio.to_thread(self.preparer.prepare, raw)
-        except TooManyRecords as many:
-            halves = many.halves
-        else:
-            self.window.take(prepared.held - raw.held)
-            await self._planned.put(prepared)
-            return
-        self._polled_at.insert(self._polled_at.index(raw.at), raw.at)
-        for half in halves:
-            await self._prepare(half)
+    async def _prepare(self, pieces: list[RawBatch]) -> None:
+        """Prepare a batch, in pieces where it has too many records; nothing else may keep what these let go of."""
+        while pieces:
+            raw = pieces.pop()
+            if raw.generation != self.generation:
+                self._over(raw)
+                continue
+            try:
+                prepared = await asyncio.to_thread(self.preparer.prepare, raw)
+            except TooManyRecords as many:
+                self._polled_at.insert(self._polled_at.index(raw.at), raw.at)
+                pieces += reversed(many.halves)
+            else:
+                self.window.take(prepared.held - raw.held)
+                del raw
+                await self._planned.put(prepared)
+                del prepared
 
     async def finish(self) -> None:
         """The third stage: wait for a batch's blocks and make its index rows, while the one before is committed.

@@ -22,7 +22,7 @@ from stream.commit.batch import Batch, SegmentWork
 from stream.transport.source import Partition
 
 MOST_RECORDS = 8_192
-"""Records of one commit: messages alone never have so many, containers of small records could have millions."""
+"""Records of one commit beyond one for each message, which is all that was counted before they are known."""
 
 
 class TooManyRecords(Exception):
@@ -112,17 +112,20 @@ class Preparer:
         TooManyRecords
             Its containers have more than one commit may; a single one may have any number.
         """
+        return self._prepare(raw, may_halve=True)
+
+    def _prepare(self, raw: RawBatch, *, may_halve: bool) -> Prepared:
         started = time.perf_counter()
         flat, values = flatten(raw, self.numbers)
         checked = self.decoder.check(values)
         del values
-        if len(flat) > 1 and sum(len(group.message) for group in checked.groups) > MOST_RECORDS:
+        if may_halve and len(flat) > 1 and sum(len(g.message) for g in checked.groups) - len(flat) > MOST_RECORDS:
             raise TooManyRecords(raw)
         refused = {refusal.row: refusal for refusal in (*self._known_bad(flat), *checked.refused)}
         denied, waits = self.unknown.judge(checked, flat, {number: topic for topic, number in self.numbers.items()})
         refused |= denied
         if waits:
-            short = self.prepare(shorten(raw, {part: wait.offset for part, wait in waits.items()}))
+            short = self._prepare(shorten(raw, {part: wait.offset for part, wait in waits.items()}), may_halve=False)
             short.waits = {**short.waits, **waits}
             return short
         placed_at = time.perf_counter()

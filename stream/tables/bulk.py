@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiomysql
-from pymysql.constants import CLIENT, COMMAND, ER
-from pymysql.err import MySQLError
+from pymysql.constants import CLIENT, COMMAND, CR, ER
+from pymysql.err import MySQLError, OperationalError
 from pymysql.protocol import MysqlPacket
 
 from stream.log import Log
@@ -29,9 +29,9 @@ _ANSWER_HEAD = 32
 _BULK = 1 << 2
 """``MARIADB_CLIENT_STMT_BULK_OPERATIONS``, in those 32 bits."""
 
-_REFUSED = {ER.UNKNOWN_COM_ERROR, ER.UNKNOWN_STMT_HANDLER, ER.UNSUPPORTED_PS, ER.MAX_PREPARED_STMT_COUNT_REACHED}
+_REFUSED = {ER.UNKNOWN_COM_ERROR, ER.UNSUPPORTED_PS, ER.MAX_PREPARED_STMT_COUNT_REACHED}
 """Errors of the command itself, which come before any row: of a server that may keep no more prepared statements, or of
-what stands before it and passes a greeting on, but not all commands, or changes the server behind it."""
+what stands before it and passes a greeting on, but not all commands."""
 
 _log = Log("stream.tables")
 
@@ -83,6 +83,10 @@ class BulkConnection(aiomysql.Connection):  # type: ignore[misc]
             try:
                 return await self._bulk(sql)
             except MySQLError as error:
+                if error.args[0] == ER.UNKNOWN_STMT_HANDLER:
+                    # The session that prepared it is gone, and with it the transaction and its locks.
+                    self.close()
+                    raise OperationalError(CR.CR_SERVER_LOST, f"the session was exchanged: {error}") from error
                 if error.args[0] not in _REFUSED:
                     raise
                 self.bulk = False

@@ -16,7 +16,7 @@ from tests.bench import many, report
 from tests.bench.archive import look_up
 from tests.bench.drain import Rate, compress, consume, drain
 from tests.bench.live import live
-from tests.bench.measures import DRAIN, MANY, NAIVE, RAW, ZSTD, Results, measures
+from tests.bench.measures import DRAIN, MANY, NAIVE, RAW, WARMING_UP, ZSTD, Results, measures
 from tests.bench.naive import naive
 from tests.bench.packets import Packets, fill, make, make_huge
 from tests.bench.place import empty_place
@@ -98,12 +98,11 @@ class Bench:
         servers.forget(topic)
 
     def _warm(self, topic: str, packets: Packets) -> None:
-        """Read the topic and drain it, without counting: in its first minute a broker compiles its own code."""
+        """Read the topic and drain it before the rounds: in its first minute a broker compiles its own code."""
         for _ in range(WARMING):
             consume(self._servers, topic, packets)
         with empty_place(self._servers, topic) as place:
-            rate = drain(place, packets)
-        print(f"{packets.size}, not counted\n  {DRAIN:18} {rate.line()}", flush=True)
+            self._rate(packets.size, WARMING_UP, drain(place, packets))
 
     def _rate(self, size: str, what: str, rate: Rate) -> None:
         self.results.rates.setdefault(size, {}).setdefault(what, []).append(rate)

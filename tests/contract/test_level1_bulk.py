@@ -155,16 +155,32 @@ async def test_a_bulk_that_is_cancelled_while_it_is_prepared_costs_its_connectio
     assert set(await stored(server)) == {2}
 
 
+async def test_a_session_that_was_exchanged_behind_a_connection_is_no_place_to_go_on(
+    server: AsyncEngine, rng: np.random.Generator
+) -> None:
+    """Its transaction is gone with what it had prepared: rows without their ledger must not follow as text."""
+    async with server.connect() as conn:
+        raw, one = await line(conn), ready(batch([1], rng), dialect="mysql")
+        raw._prepared[one.statements[0].sql] = 2**31
+        with pytest.raises(Transient) as caught:
+            await insert_rows(conn, one)
+        assert caught.value.code == "level1_away" and raw.closed
+    await put(server, batch([2], rng))
+    assert set(await stored(server)) == {2}
+
+
 @pytest.fixture
 async def without_prepared(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     """A server that offers the command and keeps no prepared statement."""
     made = LocalMariadb(tmp_path / "mariadb", options={"max-prepared-stmt-count": "0"}).start()
     made.create_database("d")
     engine = open_engine(made.url("d"))
-    await migrate(engine, FIRST, LAST)
-    yield engine
-    await engine.dispose()
-    made.stop()
+    try:
+        await migrate(engine, FIRST, LAST)
+        yield engine
+    finally:
+        await engine.dispose()
+        made.stop()
 
 
 async def test_a_server_that_refuses_the_command_gets_statements_in_the_same_transaction(

@@ -24,6 +24,7 @@ def test_the_daemon_does_without_pandas_which_can_be_imported_all_the_same() -> 
         [sys.executable, "-c", "import pandas, sys; print(len(sys.meta_path))"],
         capture_output=True,
         text=True,
+        timeout=60,
         check=True,
     )
     assert done.stdout.split() == ["False", "3", plain.stdout.strip()]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,13 +177,37 @@ async def test_containers_of_too_many_records_are_committed_in_pieces_one_behind
         return Committed.nothing()
 
     counted: list[int] = []
-    pipeline = running(preparer, commit, counted)
     raw = closed(containers(9, 20))
-    await put(pipeline, raw)
-    async with asyncio.timeout(30):
-        while pipeline._polled_at:
-            await asyncio.sleep(0)
+    async with running(preparer, commit, counted) as pipeline:
+        await put(pipeline, raw)
+        await over(pipeline)
     assert ranges == [(0, 2), (2, 4), (4, 6), (6, 7), (7, 9)]
+    assert sum(counted) == -raw.held
+
+
+async def test_a_reset_drops_the_pieces_that_are_not_yet_prepared(
+    preparer: Preparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "MOST_RECORDS", 50)
+    checked: list[int] = []
+
+    async def commit(*_: object) -> Committed:
+        raise AssertionError("all was dropped")
+
+    counted: list[int] = []
+    raw = closed(containers(9, 20))
+    async with running(preparer, commit, counted) as pipeline:
+        preparing = type(preparer).prepare
+
+        def once(self: Preparer, raw: RawBatch) -> Any:
+            checked.append(sum(map(len, raw.records)))
+            pipeline.generation += checked[-1] < 9
+            return preparing(self, raw)
+
+        monkeypatch.setattr(type(preparer), "prepare", once)
+        await put(pipeline, raw)
+        await over(pipeline)
+    assert checked == [9, 4], "the whole, its first half; then the reset"
     assert sum(counted) == -raw.held
 
 
@@ -195,19 +220,20 @@ async def test_what_a_finished_batch_no_longer_holds_is_polled_before_its_commit
         await go_on.wait()
         return Committed.nothing()
 
-    pipeline = running(preparer, commit, counted)
     raw = closed(packets(30))
-    await put(pipeline, raw)
-    async with asyncio.timeout(30):
+    async with running(preparer, commit, counted) as pipeline:
+        await put(pipeline, raw)
         await committing.wait()
         assert sum(counted) < -0.3 * raw.held
         go_on.set()
-        while pipeline._polled_at:
-            await asyncio.sleep(0)
+        await over(pipeline)
     assert sum(counted) == -raw.held
 
 
-def running(preparer: Preparer, commit: Callable[..., Awaitable[Committed]], counted: list[int]) -> Pipeline:
+@asynccontextmanager
+async def running(
+    preparer: Preparer, commit: Callable[..., Awaitable[Committed]], counted: list[int]
+) -> AsyncIterator[Pipeline]:
     """A pipeline from the second stage on; what its window is told goes to `counted`."""
 
     async def ahead(*_: Any) -> None:
@@ -225,9 +251,18 @@ def running(preparer: Preparer, commit: Callable[..., Awaitable[Committed]], cou
         survey_digest="",
         inbox=Inbox(asyncio.get_running_loop()),
     )
-    for stage in (pipeline.prepare, pipeline.finish, pipeline.write, pipeline.commit):
-        pipeline._tasks.add(asyncio.create_task(stage()))
-    return pipeline
+    stages = (pipeline.prepare, pipeline.finish, pipeline.write, pipeline.commit)
+    tasks = [asyncio.create_task(stage()) for stage in stages]
+    async with asyncio.timeout(30):
+        yield pipeline
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def over(pipeline: Pipeline) -> None:
+    while pipeline._polled_at:
+        await asyncio.sleep(0)
 
 
 async def put(pipeline: Pipeline, raw: RawBatch) -> None:
