@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ingest.batches import RECORD_BYTES, RawBatch
+from consumers.ingest.batches import RawBatch, in_flight
 from stream.alert import Header
 from stream.commit.batch import OffsetRange
+from stream.transport.source import Partition
 
 T = TypeVar("T")
 
@@ -78,20 +79,14 @@ def flatten(raw: RawBatch, numbers: Mapping[str, int]) -> tuple[Flat, list[bytes
     return Flat(keys, headers, stream, partition, offset, timestamp, bounds, dead), whole
 
 
-def shorten(raw: RawBatch, ends: Mapping[tuple[str, int], int]) -> RawBatch:
+def shorten(raw: RawBatch, ends: Mapping[Partition, int]) -> RawBatch:
     """The batch with some partitions ending earlier."""
-    records = []
-    for one in raw.records:
-        end = np.array([ends.get((one.topic, p), np.iinfo(np.int64).max) for p in one.partition.tolist()], np.int64)
-        records.append(one.take(np.flatnonzero(one.offset < end)))
-    bounds = {part: (start, ends.get(part, end)) for part, (start, end) in raw.bounds.items()}
-    kept = {part: bound for part, bound in bounds.items() if bound[1] > bound[0]}
-    return replace(raw, records=tuple(records), bounds=kept)
+    return _within(raw, {part: (start, ends.get(part, end)) for part, (start, end) in raw.bounds.items()})
 
 
 def halves(raw: RawBatch) -> tuple[RawBatch, RawBatch]:
     """The batch as two, one behind the other in each partition; for one of at least two messages."""
-    cuts, alone = dict[tuple[str, int], int](), 0
+    cuts, alone = dict[Partition, int](), 0
     for part, (start, end) in raw.bounds.items():
         known = [one.offset[one.partition == part[1]] for one in raw.records if one.topic == part[0]]
         offsets = np.sort(np.concatenate(known)) if known else np.zeros(0, np.int64)
@@ -99,20 +94,20 @@ def halves(raw: RawBatch) -> tuple[RawBatch, RawBatch]:
         if len(offsets) == 1:
             # Of the partitions with one message each, every second one waits for the second half.
             cuts[part], alone = (start if alone % 2 else end), alone + 1
-    first, rest = shorten(raw, cuts), _from(raw, cuts)
+    first, rest = shorten(raw, cuts), _within(raw, {part: (cuts[part], end) for part, (_, end) in raw.bounds.items()})
     nbytes = sum(one.nbytes for one in first.records)
-    held = nbytes + RECORD_BYTES * sum(map(len, first.records))
+    held = in_flight(first.records, nbytes)
     return replace(first, nbytes=nbytes, held=held), replace(rest, nbytes=raw.nbytes - nbytes, held=raw.held - held)
 
 
-def _from(raw: RawBatch, starts: Mapping[tuple[str, int], int]) -> RawBatch:
-    """The batch with its partitions beginning later."""
+def _within(raw: RawBatch, bounds: Mapping[Partition, tuple[int, int]]) -> RawBatch:
+    """What of the batch lies within narrower bounds of its partitions; what it counts for stays."""
     records = []
     for one in raw.records:
-        start = np.array([starts[one.topic, p] for p in one.partition.tolist()], np.int64)
-        records.append(one.take(np.flatnonzero(one.offset >= start)))
-    bounds = {part: (starts[part], end) for part, (_, end) in raw.bounds.items() if starts[part] < end}
-    return replace(raw, records=tuple(records), bounds=bounds)
+        start, end = np.array([bounds[one.topic, p] for p in one.partition.tolist()], np.int64).reshape(-1, 2).T
+        records.append(one.take(np.flatnonzero((start <= one.offset) & (one.offset < end))))
+    kept = {part: (start, end) for part, (start, end) in bounds.items() if start < end}
+    return replace(raw, records=tuple(records), bounds=kept)
 
 
 def _count(places: NDArray[np.int64], place: tuple[int, int]) -> int:

@@ -132,7 +132,7 @@ class Preparer:
         planned = self._plan(checked, flat, refused)
         blocks = [(share, share.start(self.pool, hurried=raw.hurried)) for share in planned]
         seconds = {"check": placed_at - started, "place": time.perf_counter() - placed_at}
-        more = max(0, sum(len(share.message) for share in planned) - len(flat.offset))
+        more = max(0, sum(len(share.message) for share in planned) - len(flat))
         held, told = raw.held + RECORD_BYTES * more, tuple(refused.values())
         return Prepared(raw.generation, raw.nbytes, held, raw.at, flat, blocks, {}, told, seconds)
 

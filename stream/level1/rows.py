@@ -48,10 +48,10 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Text and parameters: one tuple a row, or one tuple with all rows as a `Bulk`."""
+    """Text and parameters: a list with one tuple a row, or one tuple with all rows as a `Bulk`."""
 
     sql: str
-    parameters: tuple[tuple[Any, ...], ...] | tuple[Bulk]
+    parameters: list[tuple[Any, ...]] | tuple[Bulk]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _statements(columns: Mapping[str, Cells], dialect: str, max_bytes: int) -> t
     cells = list(columns.values())
     if dialect == "sqlite":
         sql = f"INSERT INTO level1 ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of the model)
-        return (Statement(sql, tuple(zip(*(one.arrow().to_pylist() for one in cells), strict=True))),)
+        return (Statement(sql, list(zip(*(one.arrow().to_pylist() for one in cells), strict=True))),)
     # The first copy of an id stays. Not INSERT IGNORE, which would also cut values to fit without a word.
     head, tail = f"INSERT INTO level1 ({names}) VALUES", "ON DUPLICATE KEY UPDATE survey = level1.survey"
     sql, packed = f"{head} ({marks}) {tail}", pack(cells)

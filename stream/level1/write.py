@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.errors import Fatal
 from stream.level1.rows import STATEMENT_BYTES, Ready
-from stream.tables.bulk import Bulk
 from stream.tables.trouble import translated
 
 IDS_A_READ = 1000
@@ -80,8 +79,7 @@ async def insert_rows(conn: AsyncConnection, batch: Ready) -> None:
     """
     with translated():
         for statement in batch.statements:
-            rows = statement.parameters
-            await conn.exec_driver_sql(statement.sql, rows if isinstance(rows[0], Bulk) else list(rows))
+            await conn.exec_driver_sql(statement.sql, statement.parameters)
 
 
 async def foreign_rows(conn: AsyncConnection, batch: Ready, commit_id: int) -> Foreign:

@@ -133,11 +133,9 @@ def open_engine(url: str | URL, *, pool_size: int = 4, readonly: bool = False) -
     SQLite: BEGIN IMMEDIATE, WAL, synchronous FULL.
     """
     ours = level1_url(url)
-    bare = _bare(ours)
+    bare, options = _bare(ours), _options(ours, pool_size, readonly)
     if ours.get_backend_name() == "mysql":
         bare = bare.set(drivername=f"mysql+{_PATIENT}")
-    options = _options(ours, pool_size, readonly)
-    if ours.get_backend_name() == "mysql":
         options["connect_args"]["async_creator_fn"] = bulk.connect
     engine = create_async_engine(bare, **options)
     _settle(engine.sync_engine, readonly)

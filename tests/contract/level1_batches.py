@@ -39,6 +39,11 @@ FLOATS = [
 @pytest.fixture(params=["mariadb", "sqlite"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database, once of each kind."""
+    return url_of(request, tmp_path)
+
+
+def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of the kind that the fixture's parameter begins with."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/level1.db"
     made: str = request.getfixturevalue("level1_url")

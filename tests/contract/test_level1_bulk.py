@@ -200,8 +200,8 @@ async def test_a_server_that_refuses_the_command_gets_statements_in_the_same_tra
 
 def test_what_a_greeting_offers_is_read_where_mariadb_puts_it(level1_url: str) -> None:
     address = level1_url_of(level1_url)
-    with socket.create_connection((str(address.host), int(address.port or 0))) as line:
-        greeting = bytearray(line.recv(4096)[4:])
+    with socket.create_connection((str(address.host), int(address.port or 0))) as plain:
+        greeting = bytearray(plain.recv(4096)[4:])
     behind = greeting.index(0, 1) + 1
     assert _offers_bulk(bytes(greeting))
     without, of_mysql = greeting.copy(), greeting.copy()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from level1_batches import FIRST, LAST, batch, column, engine, put, server, stored, text, verdicts  # noqa: F401
+from level1_batches import FIRST, LAST, batch, column, engine, put, server, stored, text, url_of, verdicts  # noqa: F401
 from sqlalchemy import select, update
 from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,12 +32,9 @@ NEW, REPEATED, CONFLICT = (int(one) for one in Verdict)
 @pytest.fixture(params=["mariadb", "mariadb without bulk", "sqlite"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty database: once of each kind, and once as if the server did not offer its bulk command."""
-    if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/level1.db"
-    if request.param != "mariadb":
+    if request.param == "mariadb without bulk":
         monkeypatch.setattr(bulk, "_BULK", 0)
-    made: str = request.getfixturevalue("level1_url")
-    return made
+    return url_of(request, tmp_path)
 
 
 def doubles(rng: np.random.Generator, n: int) -> np.ndarray:
