@@ -128,8 +128,7 @@ class Redriver:
         waiting = {one.row for one in checked.waiting}
         stays = [Stays(record_of(rows[row]), *said, row in waiting) for row, said in sorted(wrong.items())]
         planned = [share for one in placed for share in shares(checked, one, flat, survey.name, streams)]
-        started = [(share, share.start(self.pool)) for share in planned]
-        works = tuple(share.finish(flat, [block.result() for block in blocks]) for share, blocks in started)
+        works = tuple(started.finish(flat) for started in [share.start(self.pool) for share in planned])
         taken = tuple(record_of(row) for number, row in enumerate(rows) if number not in wrong)
         if not taken:
             return None, stays

@@ -21,6 +21,9 @@ from stream.alertdb.index import IndexColumns, index_batch, slices
 from stream.codec.decoder import Checked
 from stream.commit.batch import SegmentWork
 
+_TASKS = 16
+"""Tasks at most for the blocks of a share: each is made and taken under the interpreter's lock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -49,9 +52,15 @@ class Share:
     level1: Mapping[str, Level1Column]
     aside: Aside | None = None
 
-    def start(self, pool: Executor, *, hurried: bool = False) -> list[Future[Block]]:
-        """Hand the blocks to the compressing threads."""
-        return [pool.submit(self.plan.compress, k, hurried=hurried) for k in range(len(self.plan))]
+    def start(self, pool: Executor, *, hurried: bool = False) -> Started:
+        """Hand the blocks to the compressing threads, in their order; where there are very many, a few at a time."""
+        count, plan = len(self.plan), self.plan
+        step = max(1, -(-count // _TASKS))
+
+        def compress(low: int) -> list[Block]:
+            return [plan.compress(k, hurried=hurried) for k in range(low, min(low + step, count))]
+
+        return Started(self, [pool.submit(compress, low) for low in range(0, count, step)])
 
     def finish(self, flat: Flat, blocks: list[Block]) -> SegmentWork:
         """The segment's work, once its blocks are compressed."""
@@ -89,6 +98,27 @@ class Share:
             timestamp=flat.timestamp[self.message],
             quarantined=aside.records if aside else (),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A share whose blocks are being compressed."""
+
+    share: Share
+    _tasks: list[Future[list[Block]]]
+
+    def blocks(self) -> list[Block]:
+        """Its blocks, once they are there: call it from a thread."""
+        return [block for task in self._tasks for block in task.result()]
+
+    def finish(self, flat: Flat) -> SegmentWork:
+        """The segment's work, once its blocks are there: call it from a thread."""
+        return self.share.finish(flat, self.blocks())
+
+    def cancel(self) -> None:
+        """The batch is dropped: what nobody has begun is not compressed."""
+        for task in self._tasks:
+            task.cancel()
 
 
 def shares(

@@ -223,7 +223,7 @@ class Poller:
     def _ours(self, one: Records) -> Records:
         """What lies behind the places that were told: until it is placed again, a partition is read where it was."""
         rows = np.zeros(len(one), np.bool_)
-        for partition in np.unique(one.partition).tolist():
+        for partition in set(one.partition.tolist()):
             place = self._position.get((one.topic, partition))
             if place is not None:
                 rows |= (one.partition == partition) & (one.offset >= place)
@@ -233,10 +233,12 @@ class Poller:
         """The consumer's position behind these records; that of a partition which stopped behind them is gone."""
         reading = self._source.reading()
         found = {}
-        for partition in np.unique(one.partition).tolist():
+        for partition in set(one.partition.tolist()):
             part = (one.topic, partition)
-            last = int(one.offset[one.partition == partition].max())
-            found[part] = self._source.position(*part) if part in reading else last + 1
+            if part in reading:
+                found[part] = self._source.position(*part)
+            else:
+                found[part] = int(one.offset[one.partition == partition].max()) + 1
         return found
 
     def _go_to(self, places: Mapping[Partition, int]) -> None:

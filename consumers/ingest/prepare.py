@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from consumers.ingest.aside import put_aside
 from consumers.ingest.batches import RECORD_BYTES, RawBatch
 from consumers.ingest.flat import Flat, flatten, halves, shorten
-from consumers.ingest.pack import Share, aside_share, shares
+from consumers.ingest.pack import Share, Started, aside_share, shares
 from consumers.ingest.place import Placer
 from consumers.ingest.unknown import UnknownSchemas, Waits
 from stream.alert import RecordId, Refusal, Stream
-from stream.alertdb.blocks import Block
 from stream.clock import Clock, SystemClock
 from stream.codec.decoder import Checked, Decoder
-from stream.commit.batch import Batch, SegmentWork
+from stream.commit.batch import Batch
 from stream.transport.source import Partition
 
 MOST_RECORDS = 8_192
@@ -53,7 +52,7 @@ class Prepared:
     held: int
     at: float
     flat: Flat
-    shares: list[tuple[Share, list[Future[Block]]]]
+    shares: list[Started]
     waits: Mapping[Partition, Waits]
     refused: tuple[Refusal, ...]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -61,9 +60,7 @@ class Prepared:
     def finish(self, survey: int, survey_digest: str) -> Batch:
         """The batch for the committer; waits for the blocks, so call it from a thread."""
         started = time.perf_counter()
-        works: list[SegmentWork] = []
-        for share, blocks in self.shares:
-            works.append(share.finish(self.flat, [block.result() for block in blocks]))
+        works = [share.finish(self.flat) for share in self.shares]
         self.seconds["compress"] = time.perf_counter() - started
         # Lets go of the packets as they came, while their batch waits for its commit.
         self.shares.clear()
@@ -73,9 +70,8 @@ class Prepared:
 
     def cancel(self) -> None:
         """The batch is dropped: blocks that nobody has begun are not compressed."""
-        for _, blocks in self.shares:
-            for block in blocks:
-                block.cancel()
+        for share in self.shares:
+            share.cancel()
 
 
 @dataclass(slots=True)
@@ -130,11 +126,11 @@ class Preparer:
             return short
         placed_at = time.perf_counter()
         planned = self._plan(checked, flat, refused)
-        blocks = [(share, share.start(self.pool, hurried=raw.hurried)) for share in planned]
+        compressing = [share.start(self.pool, hurried=raw.hurried) for share in planned]
         seconds = {"check": placed_at - started, "place": time.perf_counter() - placed_at}
         more = max(0, sum(len(share.message) for share in planned) - len(flat))
         held, told = raw.held + RECORD_BYTES * more, tuple(refused.values())
-        return Prepared(raw.generation, raw.nbytes, held, raw.at, flat, blocks, {}, told, seconds)
+        return Prepared(raw.generation, raw.nbytes, held, raw.at, flat, compressing, {}, told, seconds)
 
     def _known_bad(self, flat: Flat) -> list[Refusal]:
         if not self.refuse:

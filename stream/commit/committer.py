@@ -26,7 +26,7 @@ from stream.commit.segments import MOST_OPEN, Mine, OpenSegments, SegmentFenced,
 from stream.commit.waiting import Tell, Waiter
 from stream.errors import Fenced, SkyburstError, Transient
 from stream.level1.rows import STATEMENT_BYTES
-from stream.level1.write import Verdict
+from stream.level1.write import Stands, Verdict
 from stream.tables.trouble import translate
 
 
@@ -91,6 +91,7 @@ class Committer:
     failpoints: Failpoints = field(default_factory=Failpoints)
     begins: dict[ledger.Place, int] = field(default_factory=dict)
     _streams: dict[int, Stream] = field(default_factory=dict)
+    _strict: bool = True
     _publishing: tuple[OffsetRange, ...] = ()
 
     async def ahead(self, batch: Batch, behind: tuple[OffsetRange, ...]) -> Durable | None:
@@ -267,6 +268,8 @@ class Committer:
                     sent = True
                     await connection.commit()
                     break
+            except Stands:
+                self._strict = False
             except (SQLAlchemyError, OSError, SkyburstError) as error:
                 cause = translate(error)
                 if isinstance(cause, Transient):
@@ -276,6 +279,8 @@ class Committer:
                 if not isinstance(cause, Transient):
                     raise cause from error
         waiter.done()
+        # Repeats come in runs: while they do, trying first whether all is new would only be done in vain.
+        self._strict = not told.verdicts.any()
         self.failpoints.hit("after_commit")
         durable.spent["publish"] = time.perf_counter() - started
         return told
@@ -296,7 +301,7 @@ class Committer:
         await account.for_tables(connection, batch, commit, self.daemon, self.clock.now())
         hit("after_segments")
         lifted = await mark_redriven(connection, batch.redriven, commit)
-        verdicts = await rows.write_rows(connection, alerts, commit)
+        verdicts = await rows.write_rows(connection, alerts, commit, strict=self._strict)
         hit("after_rows")
         await rows.write_repeats(connection, alerts, verdicts, commit)
         await rows.write_quarantine(connection, written, batch.survey, commit)

@@ -22,6 +22,9 @@ Values = Level1Column | NDArray[Any] | int
 STATEMENT_BYTES = 1 << 20
 """Bytes of the rows of one INSERT: measured, larger ones are no faster. The server must take more of a statement."""
 
+_FIRST_STAYS = "ON DUPLICATE KEY UPDATE survey = level1.survey"
+"""The first copy of an id stays. Not INSERT IGNORE, which would also cut values to fit without a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -67,13 +70,16 @@ class Ready:
     first
         ``int64[n]``: for each alert the one that stands for its key; itself where it is taken.
     statements
-        What inserts the taken ones.
+        What inserts the taken ones; a row that stands stays.
+    strict
+        The same, refused where one of their keys has a row.
     """
 
     keys: Keys
     taken: NDArray[np.int64]
     first: NDArray[np.int64]
     statements: tuple[Statement, ...]
+    strict: tuple[Statement, ...]
 
 
 def ready(
@@ -121,7 +127,7 @@ def ready(
     first[order] = taken[np.cumsum(new) - 1]
     names = [column.name for column in table("level1").columns]
     cells = {name: _cells(name, columns[name], n, taken) for name in names}
-    return Ready(keys, taken, first, _statements(cells, dialect, max_bytes) if len(taken) else ())
+    return Ready(keys, taken, first, *(_statements(cells, dialect, max_bytes) if len(taken) else ((), ())))
 
 
 def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells:
@@ -142,27 +148,32 @@ def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells
     return Cells(chosen, null if null is not None and null.any() else None)
 
 
-def _statements(columns: Mapping[str, Cells], dialect: str, max_bytes: int) -> tuple[Statement, ...]:
+def _statements(columns: Mapping[str, Cells], dialect: str, max_bytes: int) -> tuple[tuple[Statement, ...], ...]:
+    """What leaves a row that stands as it is, and what is refused by one."""
     quote = '"' if dialect == "sqlite" else "`"
     names, marks = ", ".join(f"{quote}{name}{quote}" for name in columns), ", ".join("?" * len(columns))
-    cells = list(columns.values())
+    head, cells = f"INSERT INTO level1 ({names}) VALUES", list(columns.values())
     if dialect == "sqlite":
-        sql = f"INSERT INTO level1 ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of the model)
-        return (Statement(sql, list(zip(*(one.arrow().to_pylist() for one in cells), strict=True))),)
-    # The first copy of an id stays. Not INSERT IGNORE, which would also cut values to fit without a word.
-    head, tail = f"INSERT INTO level1 ({names}) VALUES", "ON DUPLICATE KEY UPDATE survey = level1.survey"
-    sql, packed = f"{head} ({marks}) {tail}", pack(cells)
+        rows = list(zip(*(one.arrow().to_pylist() for one in cells), strict=True))
+        return tuple((Statement(f"{head} ({marks}) {tail}", rows),) for tail in ("ON CONFLICT DO NOTHING", ""))
+    packed = pack(cells)
 
-    def text(first: int, last: int) -> Iterator[str]:
+    def text(first: int, last: int, tail: str) -> Iterator[str]:
         return statements(head, tuples([one.piece(first, last).arrow() for one in cells]), tail, max_bytes)
 
-    made, first = list[Statement](), 0
+    made, first = list[tuple[Statement, ...]](), 0
     while first < len(packed.ends):
         last = packed.upto(first, max_bytes)
-        bulk = Bulk(sql, packed.types, packed.piece(first, last), partial(text, first, last))
-        made.append(Statement(sql, (bulk,)))
+        piece = packed.piece(first, last)
+        made.append(
+            tuple(
+                Statement(sql, (Bulk(sql, packed.types, piece, partial(text, first, last, tail)),))
+                for tail in (_FIRST_STAYS, "")
+                for sql in [f"{head} ({marks}) {tail}"]
+            )
+        )
         first = last
-    return tuple(made)
+    return tuple(zip(*made, strict=True))
 
 
 def _length(columns: Mapping[str, Values]) -> int:

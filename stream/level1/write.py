@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stream.errors import Fatal
+from stream.errors import Fatal, Fenced
 from stream.level1.rows import STATEMENT_BYTES, Ready
 from stream.tables.trouble import translated
 
@@ -50,6 +51,13 @@ class Foreign:
     def __len__(self) -> int:
         return len(self.alert)
 
+    @classmethod
+    def of(cls, found: Sequence[tuple[int, int, int, int, bytes]]) -> Foreign:
+        """From rows of these columns."""
+        columns = [np.array([row[k] for row in found], np.int64) for k in range(4)]
+        digest = np.frombuffer(b"".join(row[4] for row in found), np.uint8).reshape(len(found), 16)
+        return cls(columns[0], columns[1], columns[2], columns[3], digest)
+
 
 async def statement_limit(conn: AsyncConnection) -> int:
     """Bytes that one statement may have on this server, for `ready`: at most `STATEMENT_BYTES`.
@@ -82,6 +90,28 @@ async def insert_rows(conn: AsyncConnection, batch: Ready) -> None:
             await conn.exec_driver_sql(statement.sql, statement.parameters)
 
 
+class Stands(Exception):
+    """An id of the batch has a row already: the transaction is to be rolled back, and done with `insert_rows`."""
+
+
+async def insert_new(conn: AsyncConnection, batch: Ready) -> None:
+    """Insert the taken rows, none of whose keys has a row: what the primary key lets in is new, without a look.
+
+    Raises
+    ------
+    Stands
+        One of them has. The server keeps a lock on that row until the transaction ends.
+    SkyburstError
+        As `insert_rows`.
+    """
+    try:
+        with translated():
+            for statement in batch.strict:
+                await conn.exec_driver_sql(statement.sql, statement.parameters)
+    except Fenced as error:
+        raise Stands from error
+
+
 async def foreign_rows(conn: AsyncConnection, batch: Ready, commit_id: int) -> Foreign:
     """Those of the batch's ids whose row is not of commit `commit_id`, read with a lock (a plain read on SQLite).
 
@@ -99,9 +129,7 @@ async def foreign_rows(conn: AsyncConnection, batch: Ready, commit_id: int) -> F
             with translated():
                 rows: list[Any] = list(await conn.exec_driver_sql(sql))
             found += [(alert_of[row[0]], row[1], row[2], row[3], row[4]) for row in rows]
-    columns = [np.array([row[k] for row in found], np.int64) for k in range(4)]
-    digest = np.frombuffer(b"".join(row[4] for row in found), np.uint8).reshape(len(found), 16)
-    return Foreign(columns[0], columns[1], columns[2], columns[3], digest)
+    return Foreign.of(found)
 
 
 def foreign_query(dialect: str, survey: int, night: int, ids: list[int], commit_id: int) -> str:

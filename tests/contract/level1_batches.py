@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stream.alert import Level1Column
@@ -138,3 +140,12 @@ async def stored(engine: AsyncEngine) -> dict[int, Any]:
     async with engine.connect() as conn:
         rows = (await conn.execute(level1.select().order_by(level1.c.night))).all()
     return {row.diaSourceId: row for row in rows}
+
+
+async def until_a_lock_is_waited_for(server: AsyncEngine, waiting: asyncio.Task[Any]) -> None:
+    """Return once a transaction of the server waits for a lock of another; `waiting` must not end before."""
+    async with server.connect() as looking:
+        while not await looking.scalar(sa.text("SELECT COUNT(*) FROM information_schema.innodb_lock_waits")):
+            assert not waiting.done()
+            await looking.rollback()
+            await asyncio.sleep(0.15)  # InnoDB looks again only where nobody has asked for 0.1 s

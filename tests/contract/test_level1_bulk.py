@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from level1_batches import FIRST, LAST, batch, column, put, server, stored  # noqa: F401
+from level1_batches import (  # noqa: F401
+    FIRST,
+    LAST,
+    batch,
+    column,
+    put,
+    server,
+    stored,
+    until_a_lock_is_waited_for,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from stream.errors import Poison, Transient
@@ -104,11 +113,7 @@ async def test_a_bulk_that_is_cancelled_while_it_waits_stores_nothing_and_costs_
         async with server.connect() as waiting:
             raw = await line(waiting)
             insert = asyncio.create_task(insert_rows(waiting, ready(batch([0, 1, 2], rng, 2), dialect="mysql")))
-            waits = "SELECT COUNT(*) FROM information_schema.innodb_lock_waits"
-            async with server.connect() as looking:
-                while not (await looking.exec_driver_sql(waits)).scalar_one():
-                    await looking.rollback()
-                    await asyncio.sleep(0.15)  # InnoDB looks again only where nobody has asked for 0.1 s
+            await until_a_lock_is_waited_for(server, insert)
             insert.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await insert

@@ -9,15 +9,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from level1_batches import FIRST, LAST, batch, column, engine, put, server, stored, text, url_of, verdicts  # noqa: F401
+from level1_batches import (  # noqa: F401
+    FIRST,
+    LAST,
+    batch,
+    column,
+    engine,
+    put,
+    server,
+    stored,
+    text,
+    until_a_lock_is_waited_for,
+    url_of,
+    verdicts,
+)
 from sqlalchemy import select, update
-from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stream.errors import Fatal, Held, Poison
 from stream.level1 import rows, write
 from stream.level1.rows import Level1Column, ready
-from stream.level1.write import Verdict, foreign_query, insert_rows, judge
+from stream.level1.write import Stands, Verdict, foreign_query, insert_new, insert_rows, judge
 from stream.local import LocalMariadb
 from stream.tables import bulk
 from stream.tables.bulk import Bulk
@@ -223,6 +235,32 @@ async def test_rolled_back_rows_are_not_there(engine: AsyncEngine, rng: np.rando
     assert await stored(engine) == {}
 
 
+async def test_rows_whose_ids_must_be_new_are_those_that_may_stand(
+    engine: AsyncEngine, rng: np.random.Generator
+) -> None:
+    columns = batch(np.arange(3000), rng)
+    async with engine.begin() as conn:
+        await insert_new(conn, ready(columns, dialect=engine.dialect.name, max_bytes=20_000))
+    one = await stored(engine)
+    async with engine.begin() as conn:
+        await conn.execute(table("level1").delete())
+    await put(engine, columns)
+    assert len(one) == 3000 and one == await stored(engine)
+
+
+@pytest.mark.parametrize("standing", [0, 999, 1999], ids=["the first", "one amidst", "the last"])
+async def test_an_id_that_has_a_row_refuses_those_that_must_be_new(
+    engine: AsyncEngine, rng: np.random.Generator, standing: int
+) -> None:
+    await put(engine, batch([standing], rng, commit=1), 1)
+    before = await stored(engine)
+    async with engine.connect() as conn:
+        with pytest.raises(Stands):
+            await insert_new(conn, ready(batch(np.arange(2000), rng, commit=2), dialect=engine.dialect.name))
+        await conn.rollback()
+    assert await stored(engine) == before
+
+
 async def test_rows_are_written_in_the_order_of_the_primary_key(engine: AsyncEngine, rng: np.random.Generator) -> None:
     columns = batch(rng.permutation(100), rng, night=column(rng.choice([20261121, 20261122], 100)))
     prepared = ready(columns, dialect=engine.dialect.name)
@@ -287,15 +325,31 @@ async def test_a_foreign_row_is_waited_for_until_its_writer_decides(
     async with server.connect() as conn:
         await insert_rows(conn, first)
         other = asyncio.create_task(put(server, batch([1], rng, commit=2), 2))
-        async with server.connect() as looking:
-            waits = sql("SELECT COUNT(*) FROM information_schema.innodb_lock_waits")
-            while not other.done() and not await looking.scalar(waits):
-                await looking.rollback()
-                await asyncio.sleep(0.15)  # InnoDB looks again only where nobody has asked for 0.1 s
-        assert not other.done()
+        await until_a_lock_is_waited_for(server, other)
         await conn.commit()
     _, found = await other
     assert found.offset.tolist() == [1000]
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_whether_an_id_is_new_is_known_once_its_other_writer_has_decided(
+    server: AsyncEngine, rng: np.random.Generator, commits: bool
+) -> None:
+    async def insert() -> None:
+        async with server.begin() as conn:
+            await insert_new(conn, ready(batch([0, 1, 2], rng, commit=2), dialect="mysql"))
+
+    async with server.connect() as conn:
+        await insert_rows(conn, ready(batch([1], rng, commit=1), dialect="mysql"))
+        other = asyncio.create_task(insert())
+        await until_a_lock_is_waited_for(server, other)
+        await (conn.commit() if commits else conn.rollback())
+    if commits:
+        with pytest.raises(Stands):
+            await other
+    else:
+        await other
+    assert set(await stored(server)) == ({1} if commits else {0, 1, 2})
 
 
 async def test_a_night_without_a_partition_is_held_not_poison(server: AsyncEngine, rng: np.random.Generator) -> None:

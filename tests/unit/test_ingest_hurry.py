@@ -77,10 +77,11 @@ def test_the_blocks_of_a_hurried_batch_are_compressed_in_a_hurry(hurried: bool) 
         preparer = Preparer(
             Decoder(open_schemas(None), survey.paths), Placer(survey, 1, Layout()), pool, {"alerts": 1}, {1: STREAM}
         )
-        ((share, waiting),) = preparer.prepare(raw(values, hurried=hurried)).shares
-        payloads = [block.result().payload for block in waiting]
-    assert payloads == [block.payload for block in blocks(share.plan, hurried=hurried)]
-    assert payloads != [block.payload for block in blocks(share.plan, hurried=not hurried)]
+        (started,) = preparer.prepare(raw(values, hurried=hurried)).shares
+        payloads = [block.payload for block in started.blocks()]
+    plan = started.share.plan
+    assert payloads == [block.payload for block in blocks(plan, hurried=hurried)]
+    assert payloads != [block.payload for block in blocks(plan, hurried=not hurried)]
 
 
 def test_the_age_of_messages_is_that_of_the_oldest_that_has_a_timestamp() -> None:
