@@ -14,11 +14,14 @@ from stream.alert import Level1Column
 from stream.commit.batch import UNATTRIBUTED, Batch, Quarantined, SegmentWork
 from stream.commit.redrive import Lifted
 from stream.commit.segments import Written
-from stream.level1.rows import Ready, Values, ready
-from stream.level1.write import Foreign, Verdict, foreign_rows, insert_new, insert_rows, judge
+from stream.level1.packed import Cells
+from stream.level1.rows import Ready, Values, inserts, ready
+from stream.level1.write import Foreign, Verdict, execute, foreign_rows, insert_new, insert_rows, judge
 from stream.tables.model import table
 
 _QUARANTINED = len(Verdict)
+_COUNTED = ("new", "repeated", "conflicts", "quarantined")
+"""The counts of a visit's part: in the order of `Verdict`, and `_QUARANTINED` behind them."""
 _KINDS = {Verdict.REPEATED: "repeated", Verdict.CONFLICT: "conflict"}
 
 Place = tuple[int, int, int]
@@ -193,8 +196,12 @@ async def write_visit_parts(
     first, last = np.full(len(groups), np.inf), np.full(len(groups), -np.inf)
     np.minimum.at(first, group, when)
     np.maximum.at(last, group, when)
-    cells = (*groups.T.tolist(), *counts.T.tolist(), first.tolist(), last.tolist())
-    await connection.exec_driver_sql(_parts_sql(list(zip(*cells, strict=True)), survey, commit))
+    cells = dict(zip(("visit", "detector", "night"), groups.T)) | dict(zip(_COUNTED, counts.T))
+    cells |= {"firstAt": first, "lastAt": last}
+    cells |= {name: np.full(len(groups), value) for name, value in (("survey", survey), ("commitId", commit))}
+    columns = {name: Cells(values, None) for name, values in cells.items()}
+    (statements,) = inserts("visit_part", columns, "", dialect=connection.dialect.name)
+    await execute(connection, statements)
     return len(groups)
 
 
@@ -210,17 +217,6 @@ def _groups(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     group = np.empty(len(keys), np.int64)
     group[order] = np.cumsum(new) - 1
     return ordered[new], group
-
-
-def _parts_sql(parts: Sequence[Sequence[int | float]], survey: int, commit: int) -> str:
-    """One statement for all parts, written out: bound value by value they were a third of what a commit costs here.
-
-    Nothing in it but numbers. A double has an exponent: without one MariaDB reads a DECIMAL first.
-    """
-    names = "visit, detector, night, new, repeated, conflicts, quarantined, firstAt, lastAt, survey, commitId"
-    row = f"({', '.join(['%d'] * 7)}, %.17e, %.17e, {int(survey)}, {int(commit)})"
-    rows = ", ".join([row % tuple(part) for part in parts])
-    return f"INSERT INTO visit_part ({names}) VALUES {rows}"  # noqa: S608 (numbers only)
 
 
 _Keys = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]

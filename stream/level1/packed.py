@@ -97,9 +97,9 @@ def _column(cells: Cells) -> tuple[int, _Bytes]:
         lead = np.full((n, 1), values.shape[1], np.uint8)
         return _BLOB, _Bytes(np.concatenate((lead, values), axis=1))
     if values.dtype.kind == "f":
-        return _DOUBLE, _Bytes(values.astype("<f8", copy=False).view(np.uint8).reshape(n, 8))
+        return _DOUBLE, _Bytes(np.ascontiguousarray(values, "<f8").view(np.uint8).reshape(n, 8))
     if values.dtype.kind == "i":
-        return _LONGLONG, _Bytes(values.astype("<i8", copy=False).view(np.uint8).reshape(n, 8))
+        return _LONGLONG, _Bytes(np.ascontiguousarray(values, "<i8").view(np.uint8).reshape(n, 8))
     return _VAR_STRING, _texts(cells)
 
 

@@ -127,7 +127,10 @@ def ready(
     first[order] = taken[np.cumsum(new) - 1]
     names = [column.name for column in table("level1").columns]
     cells = {name: _cells(name, columns[name], n, taken) for name in names}
-    return Ready(keys, taken, first, *(_statements(cells, dialect, max_bytes) if len(taken) else ((), ())))
+    if not len(taken):
+        return Ready(keys, taken, first, (), ())
+    stays = "ON CONFLICT DO NOTHING" if dialect == "sqlite" else _FIRST_STAYS
+    return Ready(keys, taken, first, *inserts("level1", cells, stays, "", dialect=dialect, max_bytes=max_bytes))
 
 
 def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells:
@@ -148,30 +151,33 @@ def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells
     return Cells(chosen, null if null is not None and null.any() else None)
 
 
-def _statements(columns: Mapping[str, Cells], dialect: str, max_bytes: int) -> tuple[tuple[Statement, ...], ...]:
-    """What leaves a row that stands as it is, and what is refused by one."""
+def inserts(
+    into: str, columns: Mapping[str, Cells], *tails: str, dialect: str, max_bytes: int = STATEMENT_BYTES
+) -> tuple[tuple[Statement, ...], ...]:
+    """For each of `tails`, which ends every statement, what inserts the rows (at least one) of `columns` into a table.
+
+    CPU work. Statements have at most `max_bytes` of rows each; names are those of the model, values are as `Cells` are.
+    """
     quote = '"' if dialect == "sqlite" else "`"
     names, marks = ", ".join(f"{quote}{name}{quote}" for name in columns), ", ".join("?" * len(columns))
-    head, cells = f"INSERT INTO level1 ({names}) VALUES", list(columns.values())
+    head, cells = f"INSERT INTO {into} ({names}) VALUES", list(columns.values())
     if dialect == "sqlite":
         rows = list(zip(*(one.arrow().to_pylist() for one in cells), strict=True))
-        return tuple((Statement(f"{head} ({marks}) {tail}", rows),) for tail in ("ON CONFLICT DO NOTHING", ""))
+        return tuple((Statement(f"{head} ({marks}) {tail}", rows),) for tail in tails)
     packed = pack(cells)
 
     def text(first: int, last: int, tail: str) -> Iterator[str]:
         return statements(head, tuples([one.piece(first, last).arrow() for one in cells]), tail, max_bytes)
 
+    def bulk(first: int, last: int, piece: bytes, tail: str) -> Statement:
+        sql = f"{head} ({marks}) {tail}"
+        return Statement(sql, (Bulk(sql, packed.types, piece, partial(text, first, last, tail)),))
+
     made, first = list[tuple[Statement, ...]](), 0
     while first < len(packed.ends):
         last = packed.upto(first, max_bytes)
         piece = packed.piece(first, last)
-        made.append(
-            tuple(
-                Statement(sql, (Bulk(sql, packed.types, piece, partial(text, first, last, tail)),))
-                for tail in (_FIRST_STAYS, "")
-                for sql in [f"{head} ({marks}) {tail}"]
-            )
-        )
+        made.append(tuple(bulk(first, last, piece, tail) for tail in tails))
         first = last
     return tuple(zip(*made, strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.errors import Fatal, Fenced
-from stream.level1.rows import STATEMENT_BYTES, Ready
+from stream.level1.rows import STATEMENT_BYTES, Ready, Statement
 from stream.tables.trouble import translated
 
 IDS_A_READ = 1000
@@ -85,9 +85,7 @@ async def insert_rows(conn: AsyncConnection, batch: Ready) -> None:
     SkyburstError
         As `stream.tables.trouble.translate` says.
     """
-    with translated():
-        for statement in batch.statements:
-            await conn.exec_driver_sql(statement.sql, statement.parameters)
+    await execute(conn, batch.statements)
 
 
 class Stands(Exception):
@@ -105,11 +103,16 @@ async def insert_new(conn: AsyncConnection, batch: Ready) -> None:
         As `insert_rows`.
     """
     try:
-        with translated():
-            for statement in batch.strict:
-                await conn.exec_driver_sql(statement.sql, statement.parameters)
+        await execute(conn, batch.strict)
     except Fenced as error:
         raise Stands from error
+
+
+async def execute(conn: AsyncConnection, statements: Iterable[Statement]) -> None:
+    """Execute statements one after the other; raises as `stream.tables.trouble.translate` says."""
+    with translated():
+        for statement in statements:
+            await conn.exec_driver_sql(statement.sql, statement.parameters)
 
 
 async def foreign_rows(conn: AsyncConnection, batch: Ready, commit_id: int) -> Foreign:
