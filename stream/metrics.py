@@ -110,6 +110,9 @@ RECORDS_KEPT = _counter(
 )
 BYTES_KEPT = _counter("bytes_total", "Bytes of the packets committed, as they came.", "sink", known=[(SINK,)])
 COMMITS = _counter("commits_total", "Commits whose transaction is known to stand.", "sink", known=[(SINK,)])
+COMMITS_AGAIN = _counter(
+    "commits_again_total", "Commits whose transaction was done a second time, since an id of theirs had a row already."
+)
 LAST_COMMIT = _gauge("last_commit_timestamp_seconds", "When the last commit ended, seconds since 1970 UTC.")
 END_TO_END = _histogram(
     "end_to_end_latency_seconds", "Seconds from the alert's Kafka timestamp to its commit, clamped at 0.", LATENCY_S

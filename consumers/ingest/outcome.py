@@ -156,6 +156,7 @@ class Outcome:
         self.last_commit = now
         metrics.LAST_COMMIT.set(now)
         metrics.COMMITS.add(1, sink=ledger.SINK)
+        metrics.COMMITS_AGAIN.add(done.again)
         counts = {
             "new": done.new,
             "repeated": done.repeated,

@@ -88,7 +88,7 @@ class Taking:
         await self._record(connection, note, self._digest(note, parts), ranges, counted)
         lifted = await mark_redriven(connection, held, note.commit)
         alerts = self._alerts(parts, note.commit, connection.dialect.name)
-        verdicts = await rows.write_rows(connection, alerts, note.commit)
+        verdicts, _ = await rows.write_rows(connection, alerts, note.commit)
         await rows.write_repeats(connection, alerts, verdicts, note.commit)
         aside: list[tuple[Quarantined, rows.Place]] = []
         for batch, mine in parts:

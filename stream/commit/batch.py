@@ -183,6 +183,8 @@ class Committed:
         Rows of `visit_part`.
     seconds
         What the steps took.
+    again
+        Whether its transaction was done a second time, since an id of it had a row.
     """
 
     commit: int
@@ -194,6 +196,7 @@ class Committed:
     index_bytes: int
     visit_parts: int
     seconds: dict[str, float]
+    again: bool = False
 
     @classmethod
     def nothing(cls) -> Committed:

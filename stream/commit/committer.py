@@ -25,8 +25,8 @@ from stream.commit.sealing import server_time
 from stream.commit.segments import MOST_OPEN, Mine, OpenSegments, SegmentFenced, Written, publish_lengths
 from stream.commit.waiting import Tell, Waiter
 from stream.errors import Fenced, SkyburstError, Transient
-from stream.level1.rows import STATEMENT_BYTES
-from stream.level1.write import Stands, Verdict
+from stream.level1.inserts import STATEMENT_BYTES
+from stream.level1.write import RowStands, Verdict
 from stream.tables.trouble import translate
 
 
@@ -50,10 +50,24 @@ class Durable:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What the transaction of step 3 found: a `Verdict` for each alert, and rows of `visit_part` written."""
+    """What the transaction of step 3 found.
+
+    Attributes
+    ----------
+    verdicts
+        A `Verdict` for each alert.
+    stood
+        How many of their ids had a row of another commit.
+    visit_parts
+        Rows of `visit_part` written.
+    again
+        Whether it was refused for such a row at first.
+    """
 
     verdicts: NDArray[np.uint8]
+    stood: int
     visit_parts: int
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -92,6 +106,8 @@ class Committer:
     begins: dict[ledger.Place, int] = field(default_factory=dict)
     _streams: dict[int, Stream] = field(default_factory=dict)
     _strict: bool = True
+    """Whether the next transaction tries first whether all its ids are new. Not while there are repeats, which come in
+    runs, and not behind a deadlock: of several who wait for one row, refusals make more."""
     _publishing: tuple[OffsetRange, ...] = ()
 
     async def ahead(self, batch: Batch, behind: tuple[OffsetRange, ...]) -> Durable | None:
@@ -259,7 +275,7 @@ class Committer:
         """Step 3, repeated as a whole until its outcome is known."""
         waiter = Waiter(self.tell)
         started = time.perf_counter()
-        sent = False
+        sent = again = False
         while True:
             try:
                 async with self.engine.connect() as connection:
@@ -268,10 +284,12 @@ class Committer:
                     sent = True
                     await connection.commit()
                     break
-            except Stands:
-                self._strict = False
+            except RowStands:
+                self._strict, again = False, True
+                self.failpoints.hit("after_refused")
             except (SQLAlchemyError, OSError, SkyburstError) as error:
                 cause = translate(error)
+                self._strict &= cause.code != "deadlock"
                 if isinstance(cause, Transient):
                     await waiter.wait(cause)
                 if sent and await stands(self.engine, durable.commit, waiter):
@@ -279,11 +297,11 @@ class Committer:
                 if not isinstance(cause, Transient):
                     raise cause from error
         waiter.done()
-        # Repeats come in runs: while they do, trying first whether all is new would only be done in vain.
-        self._strict = not told.verdicts.any()
+        if len(told.verdicts):
+            self._strict = not told.stood
         self.failpoints.hit("after_commit")
         durable.spent["publish"] = time.perf_counter() - started
-        return told
+        return replace(told, again=again)
 
     async def _transaction(self, connection: AsyncConnection, batch: Batch, durable: Durable) -> _Told:
         """Steps 3a to 3d, in this order; the caller commits."""
@@ -301,14 +319,14 @@ class Committer:
         await account.for_tables(connection, batch, commit, self.daemon, self.clock.now())
         hit("after_segments")
         lifted = await mark_redriven(connection, batch.redriven, commit)
-        verdicts = await rows.write_rows(connection, alerts, commit, strict=self._strict)
+        verdicts, stood = await rows.write_rows(connection, alerts, commit, strict=self._strict)
         hit("after_rows")
         await rows.write_repeats(connection, alerts, verdicts, commit)
         await rows.write_quarantine(connection, written, batch.survey, commit)
         aside = [record for work in batch.works for record in work.quarantined]
         parts = await rows.write_visit_parts(connection, alerts, verdicts, aside, lifted, batch.survey, commit)
         hit("after_repeats")
-        return _Told(verdicts, parts)
+        return _Told(verdicts, stood, parts)
 
     def _published(self, batch: Batch, durable: Durable, told: _Told) -> Committed:
         written = durable.written
@@ -327,6 +345,7 @@ class Committer:
             index_bytes=sum(w.appended.index_length - w.before.index_length for w in written),
             visit_parts=told.visit_parts,
             seconds=durable.spent,
+            again=told.again,
         )
 
 

@@ -25,6 +25,7 @@ NAMES = (
     "after_begin",
     "after_fence",
     "after_segments",
+    "after_refused",
     "after_rows",
     "after_repeats",
     "before_commit",

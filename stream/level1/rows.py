@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.alert import Level1Column
-from stream.level1.literals import statements, tuples
-from stream.level1.packed import Cells, pack
-from stream.tables.bulk import Bulk
+from stream.level1.inserts import STATEMENT_BYTES, Statement, inserts
+from stream.level1.packed import Cells
 from stream.tables.model import table
 
 Values = Level1Column | NDArray[Any] | int
 """A column of a batch: with its nulls, without any (``uint8[n, 16]`` for the digest), or one number for all rows."""
-
-STATEMENT_BYTES = 1 << 20
-"""Bytes of the rows of one INSERT: measured, larger ones are no faster. The server must take more of a statement."""
 
 _FIRST_STAYS = "ON DUPLICATE KEY UPDATE survey = level1.survey"
 """The first copy of an id stays. Not INSERT IGNORE, which would also cut values to fit without a word."""
@@ -47,14 +42,6 @@ class Keys:
     partition: NDArray[np.int64]
     offset: NDArray[np.int64]
     digest: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """Text and parameters: a list with one tuple a row, or one tuple with all rows as a `Bulk`."""
-
-    sql: str
-    parameters: list[tuple[Any, ...]] | tuple[Bulk]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +117,8 @@ def ready(
     if not len(taken):
         return Ready(keys, taken, first, (), ())
     stays = "ON CONFLICT DO NOTHING" if dialect == "sqlite" else _FIRST_STAYS
-    return Ready(keys, taken, first, *inserts("level1", cells, stays, "", dialect=dialect, max_bytes=max_bytes))
+    made = inserts("level1", cells, dialect, tails=(stays, ""), max_bytes=max_bytes)
+    return Ready(keys, taken, first, *made)
 
 
 def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells:
@@ -149,37 +137,6 @@ def _cells(name: str, values: Values, n: int, taken: NDArray[np.int64]) -> Cells
     elif chosen.dtype.kind in "iub" and chosen.ndim == 1:
         chosen = chosen.astype(np.int64, casting="safe", copy=False)
     return Cells(chosen, null if null is not None and null.any() else None)
-
-
-def inserts(
-    into: str, columns: Mapping[str, Cells], *tails: str, dialect: str, max_bytes: int = STATEMENT_BYTES
-) -> tuple[tuple[Statement, ...], ...]:
-    """For each of `tails`, which ends every statement, what inserts the rows (at least one) of `columns` into a table.
-
-    CPU work. Statements have at most `max_bytes` of rows each; names are those of the model, values are as `Cells` are.
-    """
-    quote = '"' if dialect == "sqlite" else "`"
-    names, marks = ", ".join(f"{quote}{name}{quote}" for name in columns), ", ".join("?" * len(columns))
-    head, cells = f"INSERT INTO {into} ({names}) VALUES", list(columns.values())
-    if dialect == "sqlite":
-        rows = list(zip(*(one.arrow().to_pylist() for one in cells), strict=True))
-        return tuple((Statement(f"{head} ({marks}) {tail}", rows),) for tail in tails)
-    packed = pack(cells)
-
-    def text(first: int, last: int, tail: str) -> Iterator[str]:
-        return statements(head, tuples([one.piece(first, last).arrow() for one in cells]), tail, max_bytes)
-
-    def bulk(first: int, last: int, piece: bytes, tail: str) -> Statement:
-        sql = f"{head} ({marks}) {tail}"
-        return Statement(sql, (Bulk(sql, packed.types, piece, partial(text, first, last, tail)),))
-
-    made, first = list[tuple[Statement, ...]](), 0
-    while first < len(packed.ends):
-        last = packed.upto(first, max_bytes)
-        piece = packed.piece(first, last)
-        made.append(tuple(bulk(first, last, piece, tail) for tail in tails))
-        first = last
-    return tuple(zip(*made, strict=True))
 
 
 def _length(columns: Mapping[str, Values]) -> int:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.errors import Fatal, Fenced
-from stream.level1.rows import STATEMENT_BYTES, Ready, Statement
+from stream.level1.inserts import STATEMENT_BYTES, Statement
+from stream.level1.rows import Ready
 from stream.tables.trouble import translated
 
 IDS_A_READ = 1000
@@ -88,7 +89,7 @@ async def insert_rows(conn: AsyncConnection, batch: Ready) -> None:
     await execute(conn, batch.statements)
 
 
-class Stands(Exception):
+class RowStands(Exception):
     """An id of the batch has a row already: the transaction is to be rolled back, and done with `insert_rows`."""
 
 
@@ -97,7 +98,7 @@ async def insert_new(conn: AsyncConnection, batch: Ready) -> None:
 
     Raises
     ------
-    Stands
+    RowStands
         One of them has. The server keeps a lock on that row until the transaction ends.
     SkyburstError
         As `insert_rows`.
@@ -105,7 +106,7 @@ async def insert_new(conn: AsyncConnection, batch: Ready) -> None:
     try:
         await execute(conn, batch.strict)
     except Fenced as error:
-        raise Stands from error
+        raise RowStands from error
 
 
 async def execute(conn: AsyncConnection, statements: Iterable[Statement]) -> None:

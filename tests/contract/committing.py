@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -126,3 +128,14 @@ async def make_tables(url: str) -> None:
     engine = open_engine(url)
     await migrate(engine, 20260101, 20260401)
     await engine.dispose()
+
+
+def besides(work: Coroutine[Any, Any, None]) -> Callable[[], None]:
+    """Run `work` in a loop and a thread of its own, to its end."""
+
+    def run() -> None:
+        thread = threading.Thread(target=asyncio.run, args=(work,))
+        thread.start()
+        thread.join()
+
+    return run

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import sqlite3
-import threading
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
-from committing import Writer, make_tables, survey, writing
+from committing import Writer, besides, make_tables, survey, writing
 from doubles.disk import Fault, ForgetfulDisk, on
 from doubles.ingest_live import execute, rows
 from doubles.ingest_run import MJD, packet
@@ -44,17 +42,6 @@ async def everything(url: str) -> dict[str, list[tuple[Any, ...]]]:
     out = {name: sorted(map(tuple, await rows(url, f"SELECT * FROM {name}")), key=repr) for name in TABLES}
     query = "SELECT segment, dataLength, indexLength, records, state FROM segments WHERE state <> 'swept'"
     return out | {"segments": sorted(map(tuple, await rows(url, query)))}
-
-
-def besides(work: Coroutine[Any, Any, None]) -> Callable[[], None]:
-    """Run `work` in a loop and a thread of its own, to its end."""
-
-    def run() -> None:
-        thread = threading.Thread(target=asyncio.run, args=(work,))
-        thread.start()
-        thread.join()
-
-    return run
 
 
 async def first_and_next(writer: Writer) -> None:

@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stream.errors import Fatal, Held, Poison
 from stream.level1 import rows, write
 from stream.level1.rows import Level1Column, ready
-from stream.level1.write import Stands, Verdict, foreign_query, insert_new, insert_rows, judge
+from stream.level1.write import RowStands, Verdict, foreign_query, insert_new, insert_rows, judge
 from stream.local import LocalMariadb
 from stream.tables import bulk
 from stream.tables.bulk import Bulk
@@ -255,7 +255,7 @@ async def test_an_id_that_has_a_row_refuses_those_that_must_be_new(
     await put(engine, batch([standing], rng, commit=1), 1)
     before = await stored(engine)
     async with engine.connect() as conn:
-        with pytest.raises(Stands):
+        with pytest.raises(RowStands):
             await insert_new(conn, ready(batch(np.arange(2000), rng, commit=2), dialect=engine.dialect.name))
         await conn.rollback()
     assert await stored(engine) == before
@@ -345,7 +345,7 @@ async def test_whether_an_id_is_new_is_known_once_its_other_writer_has_decided(
         await until_a_lock_is_waited_for(server, other)
         await (conn.commit() if commits else conn.rollback())
     if commits:
-        with pytest.raises(Stands):
+        with pytest.raises(RowStands):
             await other
     else:
         await other

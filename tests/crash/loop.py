@@ -34,7 +34,8 @@ WORKS_S = (0.3, 2.5)
 _AT_SHUTDOWN = ("before_seal", "after_seal_files", "after_seal_row")
 _NEEDS_ORPHAN = ("after_sweep_row",)
 _NEEDS_DEAD = ("after_takeover_copy", "after_takeover_row")
-_ONCE = (*_AT_SHUTDOWN, *_NEEDS_ORPHAN, *_NEEDS_DEAD)
+_NEEDS_REPEAT = ("after_refused",)
+_ONCE = (*_NEEDS_REPEAT, *_AT_SHUTDOWN, *_NEEDS_ORPHAN, *_NEEDS_DEAD)
 
 
 @dataclass(frozen=True, slots=True)

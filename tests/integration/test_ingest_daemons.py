@@ -174,6 +174,8 @@ async def test_a_process_is_scraped_logs_stable_events_and_sigterm_drains_and_se
         await until(lambda: '"listening"' in process.said, "its port")
         (url,) = [one["url"] for one in events(process.said) if one["event"] == "listening"]
         await counted(run, 199)
+        run.send(spread([sent(1)], 2))
+        await until(lambda: "\nskyburst_commits_again_total 1" in fetched(f"{url}/metrics")[1], "the repeat")
         await until(lambda: fetched(f"{url}/readyz")[0] == 200, "ready")
         await until(
             lambda: "\nskyburst_disk_free_bytes " in fetched(f"{url}/metrics")[1], "the first turn of the upkeep"
@@ -184,8 +186,9 @@ async def test_a_process_is_scraped_logs_stable_events_and_sigterm_drains_and_se
         assert await asyncio.to_thread(process.wait, 30) == 0
     finally:
         process.send(signal.SIGKILL)
-    assert told[f'arrived_records_total{{topic="{topic}"}}'] == 200
+    assert told[f'arrived_records_total{{topic="{topic}"}}'] == 201
     assert told['records_total{outcome="new",sink="alertdb"}'] == 199
+    assert told['records_total{outcome="repeated",sink="alertdb"}'] == told["commits_again_total"] == 1
     assert (
         told['records_total{outcome="quarantined",sink="alertdb"}'] == told['quarantined_total{code="truncated"}'] == 1
     )
@@ -201,7 +204,7 @@ async def test_a_process_is_scraped_logs_stable_events_and_sigterm_drains_and_se
     assert set(names) >= {"listening", "started", "assigned", "sealed", "stopped"}
     assert names.index("started") < names.index("assigned") < names.index("sealed") < names.index("stopped")
     assert {row.state for row in await rows(level1_url, "SELECT state FROM segments")} == {"sealed"}
-    await check_tiling(run, {0: 100, 1: 100})
+    await check_tiling(run, {0: 101, 1: 100})
 
 
 def samples(text: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stream.errors import Fatal
-from stream.level1.rows import STATEMENT_BYTES
+from stream.level1.inserts import STATEMENT_BYTES
 from stream.level1.write import LEAST_PACKET, statement_limit
 
 
