@@ -21,6 +21,7 @@ PAGE = 4096
 LEAST = 1 << 20
 """Bytes below which a write goes the usual way: a live commit is small, and waits for the disk once, at its sync."""
 _ROOM = 4 << 20
+_SHORT = 4096
 _NONE = -1
 
 
@@ -62,9 +63,13 @@ class DirectWriter:
             rest = memoryview(buffer).cast("B")
             while rest:
                 piece = rest[: _ROOM - filled]
-                # Without the interpreter's lock: half a megabyte is copied at a time, and all other threads would wait.
-                np.copyto(into[filled : filled + len(piece)], np.frombuffer(piece, np.uint8))
-                filled, rest = filled + len(piece), rest[len(piece) :]
+                end = filled + len(piece)
+                if len(piece) < _SHORT:
+                    room[filled:end] = piece
+                else:
+                    # Without the interpreter's lock: half a megabyte is copied so, and all other threads would wait.
+                    np.copyto(into[filled:end], np.frombuffer(piece, np.uint8))
+                filled, rest = end, rest[len(piece) :]
                 if filled == _ROOM:
                     taken = self._empty(fd, room[first:], at)
                     at += taken

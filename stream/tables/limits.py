@@ -90,10 +90,9 @@ def _wrong_text(
     name: str, values: NDArray[Any], there: NDArray[np.bool_], length: int
 ) -> list[tuple[str, NDArray[np.bool_], str]]:
     long, bad = np.zeros(len(values), np.bool_), np.zeros(len(values), np.bool_)
-    for row in np.flatnonzero(there).tolist():
-        text = values[row]
-        long[row] = len(text) > length
-        bad[row] = not text.isascii() and not _encodable(text)
+    texts = values[there].tolist()
+    long[there] = [len(text) > length for text in texts]
+    bad[there] = [not text.isascii() and not _encodable(text) for text in texts]
     return [
         ("too_long", long, f"{name} has more than {length} characters"),
         ("bad_text", bad, f"{name} is not Unicode text"),
