@@ -88,9 +88,9 @@ def replay(
 ) -> int:
     """Send visits to Kafka and confirm each message.
 
-    A SOURCE is a .wire or .avro file with one message, a folder of them, a .tar.gz of a night, alertdb:YYYYMMDD for a
-    stored night, or synthetic:visits=2,alerts=10000,size=NAME,seed=1 for made ones. With a survey set, each visit is
-    announced.
+    A SOURCE is a .wire or .avro file with one message, a folder of them, a .tar.gz of a night (also .tar, .tar.bz2,
+    .tar.xz, .tar.zst), alertdb:YYYYMMDD for a stored night, or synthetic:visits=2,alerts=10000,size=NAME,seed=1 for
+    made ones. With a survey set, each visit is announced.
 
     Exit code 1 where anything was not acknowledged: `--resume` sends that, and what was not reached.
     """

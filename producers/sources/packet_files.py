@@ -18,13 +18,23 @@ from typing import Any, BinaryIO, NoReturn, cast
 from stream.errors import Wrong
 
 MESSAGES = (".wire", ".avro")
-ARCHIVES = (".tar.gz", ".tgz", ".tar")
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 LARGEST = 10 << 20
 """Bytes: a larger file cannot be a packet, since no topic would take it."""
+
+
+def _open_zstd(file: BinaryIO) -> Any:
+    """Arrow's reader, which tells of a frame that is cut; that of zstandard takes it for the end."""
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+
+
 _COMPRESSED: Mapping[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
+    b"\x28\xb5\x2f\xfd": _open_zstd,
 }
 
 

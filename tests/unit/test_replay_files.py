@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from producers.sources.attribution import Place, attribution_by
 from producers.sources.files import NO_VISIT, visits_in_files
@@ -52,11 +53,15 @@ class MadeNights:
 
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as tar:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
         for name, value in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(value)
             tar.addfile(info, io.BytesIO(value))
+    packed = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.compress}
+    compress = next((one for end, one in packed.items() if path.name.endswith(end)), bytes)
+    path.write_bytes(compress(whole.getvalue()))
     return path
 
 
@@ -97,7 +102,7 @@ def test_without_a_survey_everything_is_of_no_visit(tmp_path: Path) -> None:
     assert taken(visits_in_files([tmp_path], None)) == [(NO_VISIT, [b"1"]), (NO_VISIT, [b"2"])]
 
 
-@pytest.mark.parametrize("name", ["n.tar.gz", "n.tgz", "n.tar"])
+@pytest.mark.parametrize("name", ["n.tar.gz", "n.tgz", "n.tar", "n.tar.bz2", "n.txz", "n.tar.zst"])
 def test_an_archive_is_sent_in_its_order_visit_after_visit(tmp_path: Path, name: str) -> None:
     members = {
         "night/2.avro": b"8:1:1:60001",
@@ -144,12 +149,15 @@ def test_an_archive_that_is_cut_or_goes_on_behind_its_end_is_refused_and_one_of_
     whole = archive(tmp_path / "whole.tar", members).read_bytes()
     wrong = gzip.compress(whole)
     damaged = [whole[: 2 * 1024], whole[: 2 * 1024 + 200], whole + whole, gzip.compress(whole[: 2 * 1024])]
+    frame = zstandard.ZstdCompressor(write_checksum=True).compress(whole)
+    damaged += [frame[:-2], frame[:-4] + bytes(4), frame + b"more", frame * 2]
     for data in (*damaged, gzip.compress(whole) * 2, wrong[:-8] + bytes(4) + wrong[-4:]):
         (tmp_path / "a.tar").write_bytes(data)
         with pytest.raises(Wrong) as caught:
             list(read_archive(tmp_path / "a.tar"))
         assert caught.value.code == "source_unreadable"
-    for data in (whole, zipped(whole, 1024), bz2.compress(whole), lzma.compress(whole), whole + bytes(100_000)):
+    parts = zstandard.compress(whole[:1000]) + zstandard.compress(whole[1000:])
+    for data in (whole, zipped(whole, 1024), bz2.compress(whole), lzma.compress(whole), parts, whole + bytes(100_000)):
         (tmp_path / "a.tar").write_bytes(data)
         assert [packet.value for packet in read_archive(tmp_path / "a.tar")] == list(members.values())
 
