@@ -26,7 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from stream.errors import Wrong
-from stream.layers import Layered, SecretUrl, env_of, flag_of, require_private
+from stream.layers import HomePath, Layered, SecretUrl, at_home, env_of, flag_of, require_private
 
 
 def _split(value: object) -> object:
@@ -50,23 +50,25 @@ class Settings(Layered):
     bootstrap: str | None = Field(default=None, description="Kafka brokers, host:port, comma-separated.")
     topic: Names = Field(default=(), description="Topic or topics with alerts, comma-separated.")
     level1: SecretUrl | None = Field(default=None, description="Level-1 database, a SQLAlchemy URL.")
-    alertdb: Annotated[SecretUrl, AfterValidator(_lasting)] | None = Field(
+    alertdb: Annotated[SecretUrl, BeforeValidator(at_home), AfterValidator(_lasting)] | None = Field(
         default=None, description="AlertDB: a folder, or an object store's URL."
     )
-    schemas: SecretUrl | None = Field(
+    schemas: Annotated[SecretUrl, BeforeValidator(at_home)] | None = Field(
         default=None,
         description="Writer schemas: a registry's URL, a folder, or a package; the shipped package if none.",
     )
-    survey: str | None = Field(default=None, description="A shipped survey's name, or a survey file's path.")
+    survey: Annotated[str, BeforeValidator(at_home)] | None = Field(
+        default=None, description="A shipped survey's name, or a survey file's path."
+    )
     kafka_security: Literal["plaintext", "tls", "scram", "mtls"] = Field(
         default="plaintext", description="How to speak with Kafka."
     )
-    kafka_ca: Path | None = Field(
+    kafka_ca: HomePath | None = Field(
         default=None,
         description="CA certificates (PEM) that the brokers' are checked against; the system's if not given.",
     )
-    kafka_certificate: Path | None = Field(default=None, description="Own certificate (PEM), for mtls.")
-    kafka_key: Path | None = Field(default=None, description="Own private key (PEM), for mtls.")
+    kafka_certificate: HomePath | None = Field(default=None, description="Own certificate (PEM), for mtls.")
+    kafka_key: HomePath | None = Field(default=None, description="Own private key (PEM), for mtls.")
     kafka_key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
     kafka_user: str | None = Field(default=None, description="User, for scram.")
     kafka_password: SecretStr | None = Field(default=None, description="Password, for scram.")
@@ -215,7 +217,7 @@ class IngestSettings(Layered):
     stripes: PositiveInt = Field(default=340, description="Stripes of the Qserv layout.")
     sub_stripes: PositiveInt = Field(default=3, description="Sub-stripes of a stripe.")
     overlap_deg: NonNegativeFloat = Field(default=0.01667, description="Overlap of the Qserv layout, deg.")
-    numba_cache: Path | None = Field(
+    numba_cache: HomePath | None = Field(
         default=None, description="Folder of the compiled kernel; the user's cache if not given."
     )
     metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics, /healthz and /readyz.")

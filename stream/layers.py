@@ -7,12 +7,14 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -35,6 +37,17 @@ class SecretUrl(SecretStr):
 
     def _display(self) -> str:
         return _shown(self.get_secret_value())
+
+
+def at_home(value: object) -> object:
+    """For paths: ``~`` at the beginning is a home folder; shells leave it alone behind a flag, TOML everywhere."""
+    if isinstance(value, str) and value.startswith("~"):
+        with suppress(RuntimeError):  # nobody has that name
+            return str(Path(value).expanduser())
+    return value
+
+
+HomePath = Annotated[Path, BeforeValidator(at_home)]
 
 
 def _shown(url: str) -> str:
@@ -98,7 +111,7 @@ class _ConfigFile(PydanticBaseSettingsSource):
         named = self.current_state.get("config")
         if not named:
             return {}
-        path = Path(str(named))
+        path = Path(str(named)).expanduser()
         content = _read_toml(path)
         for name in TABLES:
             if not isinstance(content.get(name, {}), dict):

@@ -56,7 +56,7 @@ def settings_page() -> str:
         "is in force.",
         "",
         "A secret may lie in a file: `<VARIABLE>_FILE` names it. A file with a secret that everybody on the machine",
-        "can read is refused. Secrets are shown nowhere. Sizes may be written `48MiB`.",
+        "can read is refused. Secrets are shown nowhere. Sizes may be written `48MiB`, and paths may begin with `~`.",
         "",
         "## For all verbs",
         "",

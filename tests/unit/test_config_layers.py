@@ -40,6 +40,17 @@ def test_the_config_file_may_come_from_the_environment(tmp_path: Path, monkeypat
     assert IngestSettings.load().group == "night"
 
 
+def test_a_path_may_begin_at_home_wherever_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config(tmp_path, 'alertdb = "~/alerts"\nkafka_ca = "~/ca.pem"\n')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SKYBURST_SURVEY", "~/mine.toml")
+    settings = Settings.load({"schemas": "~/schemas"}, config=Path("~/skyburst.toml"))
+    paths = [settings.value("alertdb"), str(settings.kafka_ca), settings.survey, settings.value("schemas")]
+    assert paths == [f"{tmp_path}/{name}" for name in ("alerts", "ca.pem", "mine.toml", "schemas")]
+    for kept in ("~no-such-user/alerts", "s3://bucket/~me"):
+        assert Settings.load({"alertdb": kept}).value("alertdb") == kept
+
+
 def test_a_config_file_that_is_a_pipe_is_read_once_for_all_settings() -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as file:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
 from stream.errors import Wrong
-from stream.layers import Layered, SecretUrl, env_of, flag_of
+from stream.layers import HomePath, Layered, SecretUrl, env_of, flag_of
 
 
 class QuerySettings(Layered):
@@ -23,7 +22,7 @@ class QuerySettings(Layered):
     qserv_sql_plain: bool = Field(
         default=False, description="That is a plain MariaDB, without Qserv's functions: standard queries do without."
     )
-    release_description: Path | None = Field(
+    release_description: HomePath | None = Field(
         default=None,
         description="The release's felis file: standard queries take the names of tables and columns from it.",
     )
