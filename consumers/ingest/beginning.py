@@ -52,19 +52,18 @@ async def begin(
         else:
             _log.warning("waiting", error=error)
 
-    waiter, waited = Waiter(tell), False
-    while True:
-        try:
-            found = await _ask(engine, survey, allowance)
-        except (SQLAlchemyError, OSError, SkyburstError) as error:
-            cause = translate(error)
-            if not isinstance(cause, Transient) or stopped():
-                raise cause from error
-            waited = True
-            await waiter.wait(cause)
-            continue
-        waiter.done()
-        return replace(found, waited=waited)
+    waited = False
+    with Waiter(tell) as waiter:
+        while True:
+            try:
+                found = await _ask(engine, survey, allowance)
+                return replace(found, waited=waited)
+            except (SQLAlchemyError, OSError, SkyburstError) as error:
+                cause = translate(error)
+                if not isinstance(cause, Transient) or stopped():
+                    raise cause from error
+                waited = True
+                await waiter.wait(cause)
 
 
 async def _ask(engine: AsyncEngine, survey: Survey, allowance: Allowance) -> Beginning:

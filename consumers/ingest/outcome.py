@@ -204,18 +204,15 @@ class Outcome:
 
     async def _until_done(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do `work` on the database, again and again while what is in its way passes by itself."""
-        waiter = Waiter(self.told)
-        while True:
-            try:
-                found = await work()
-            except (SQLAlchemyError, OSError, SkyburstError) as error:
-                cause = translate(error)
-                if not isinstance(cause, Transient):
-                    raise cause from error
-                await waiter.wait(cause)
-                continue
-            waiter.done()
-            return found
+        with Waiter(self.told) as waiter:
+            while True:
+                try:
+                    return await work()
+                except (SQLAlchemyError, OSError, SkyburstError) as error:
+                    cause = translate(error)
+                    if not isinstance(cause, Transient):
+                        raise cause from error
+                    await waiter.wait(cause)
 
     async def wait(self, held: Held) -> None:
         """Nothing can be committed until the database is as it should be."""

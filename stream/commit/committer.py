@@ -169,18 +169,17 @@ class Committer:
     async def _know_streams(self, batch: Batch) -> None:
         """Learn which streams the batch's numbers stand for, so that the files can tell without the database."""
         missing = batch.streams - self._streams.keys()
-        waiter = Waiter(self.tell)
-        while missing:
-            try:
-                # Another thread may read those that were known.
-                self._streams = self._streams | await streams_by_number(self.engine, missing)
-                break
-            except (SQLAlchemyError, OSError) as error:
-                cause = translate(error)
-                if not isinstance(cause, Transient):
-                    raise cause from error
-                await waiter.wait(cause)
-        waiter.done()
+        with Waiter(self.tell) as waiter:
+            while missing:
+                try:
+                    # Another thread may read those that were known.
+                    self._streams = self._streams | await streams_by_number(self.engine, missing)
+                    break
+                except (SQLAlchemyError, OSError) as error:
+                    cause = translate(error)
+                    if not isinstance(cause, Transient):
+                        raise cause from error
+                    await waiter.wait(cause)
 
     async def _now(self, batch: Batch) -> Durable:
         """Steps 1 and 2 at the batch's turn, over whatever was written and is not published."""
@@ -199,21 +198,17 @@ class Committer:
 
     async def _write(self, batch: Batch) -> Durable:
         """Steps 1 and 2; waits where the disk is full, and leaves a segment whose disk failed behind."""
-        waiter = Waiter(self.tell)
-        while True:
-            self.failpoints.hit("before_append")
-            try:
-                durable = await self._durable(batch)
-            except SegmentFailed as failed:
-                self.segments.forget(failed.mine.number)
-                self.left(failed.mine, failed)
-                await waiter.wait(failed)
-                continue
-            except Transient as error:
-                await waiter.wait(error)
-                continue
-            waiter.done()
-            return durable
+        with Waiter(self.tell) as waiter:
+            while True:
+                self.failpoints.hit("before_append")
+                try:
+                    return await self._durable(batch)
+                except SegmentFailed as failed:
+                    self.segments.forget(failed.mine.number)
+                    self.left(failed.mine, failed)
+                    await waiter.wait(failed)
+                except Transient as error:
+                    await waiter.wait(error)
 
     async def _durable(self, batch: Batch, *, behind: bool = False) -> Durable:
         """Steps 1 and 2 once; while the disk is waited for, the rows are made."""
@@ -273,8 +268,16 @@ class Committer:
 
     async def _publish(self, batch: Batch, durable: Durable) -> _Told:
         """Step 3, repeated as a whole until its outcome is known."""
-        waiter = Waiter(self.tell)
         started = time.perf_counter()
+        with Waiter(self.tell) as waiter:
+            told = await self._until_known(batch, durable, waiter)
+        if len(told.verdicts):
+            self._strict = not told.stood
+        self.failpoints.hit("after_commit")
+        durable.spent["publish"] = time.perf_counter() - started
+        return told
+
+    async def _until_known(self, batch: Batch, durable: Durable, waiter: Waiter) -> _Told:
         sent = again = False
         while True:
             try:
@@ -283,7 +286,7 @@ class Committer:
                     self.failpoints.hit("before_commit")
                     sent = True
                     await connection.commit()
-                    break
+                    return replace(told, again=again)
             except RowStands:
                 self._strict, again = False, True
                 self.failpoints.hit("after_refused")
@@ -293,15 +296,9 @@ class Committer:
                 if isinstance(cause, Transient):
                     await waiter.wait(cause)
                 if sent and await stands(self.engine, durable.commit, waiter):
-                    break
+                    return replace(told, again=again)
                 if not isinstance(cause, Transient):
                     raise cause from error
-        waiter.done()
-        if len(told.verdicts):
-            self._strict = not told.stood
-        self.failpoints.hit("after_commit")
-        durable.spent["publish"] = time.perf_counter() - started
-        return replace(told, again=again)
 
     async def _transaction(self, connection: AsyncConnection, batch: Batch, durable: Durable) -> _Told:
         """Steps 3a to 3d, in this order; the caller commits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import Self
 
 from stream.errors import SkyburstError
 from stream.retry import Backoff
@@ -16,12 +17,22 @@ Tell = Callable[[SkyburstError | None], None]
 
 
 class Waiter:
-    """Waits longer each time until told that it is over. It has no deadline: nothing may be given up here."""
+    """Waits longer each time until told that it is over. It has no deadline: nothing may be given up here.
+
+    As a context it is over at the end, also where that is an error: whoever meets it does not wait for this any more.
+    """
 
     def __init__(self, tell: Tell, backoff: Backoff = _BACKOFF) -> None:
         self._tell = tell
         self._backoff = backoff
         self._waits: Iterator[float] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.done()
 
     async def wait(self, error: SkyburstError) -> None:
         """Tell `error` and wait."""

@@ -90,7 +90,7 @@ class BulkConnection(aiomysql.Connection):  # type: ignore[misc]
                 if error.args[0] not in _REFUSED:
                     raise
                 self.bulk = False
-                _log.warning("bulk_refused", detail=str(error))
+                _log.warning("bulk_refused", code="bulk_refused", detail=str(error))
         for statement in await asyncio.to_thread(lambda: tuple(sql.text())):
             await super().query(statement)
         return self._affected_rows

@@ -35,6 +35,9 @@ CONNECT_S = 5
 ROLLBACK_S = 5.0
 """Seconds that the answer to a ROLLBACK is waited for."""
 
+RECYCLE_S = 3600
+"""Seconds after which a connection is made anew: a server that once refused the bulk command may take it again."""
+
 _LOST_HOST = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 """aiomysql waits for an answer without a limit, and by the kernel's own settings a host that vanished without a word is
 noticed after hours; by these after half a minute. A server that is only slow, or frozen, is waited for all the same."""
@@ -205,7 +208,7 @@ def _options(url: URL, pool_size: int, readonly: bool) -> dict[str, Any]:
     if tls := {key: str(value) for key, value in url.query.items() if key in FILES}:
         # aiomysql wants a context where SQLAlchemy would hand it a dictionary.
         connect["ssl"] = tls_of(tls, "level1_url", "Level-1")
-    return options | {"connect_args": connect, "pool_pre_ping": True}
+    return options | {"connect_args": connect, "pool_pre_ping": True, "pool_recycle": RECYCLE_S}
 
 
 def _bare(url: URL) -> URL:
@@ -215,7 +218,7 @@ def _bare(url: URL) -> URL:
 class _Patient(MySQLDialect_aiomysql):
     """Takes a `Bulk` for the parameters of a statement, and waits for the answer to a ROLLBACK only so long.
 
-    A connection that is closed instead is rolled back, too.
+    A connection that is closed instead is rolled back, too: also one on which a ROLLBACK fails, since it was lost.
 
     SQLAlchemy rolls back wherever it lets go of a connection, and lets nobody cancel that: a server that froze just
     then held up, without end, whoever had a deadline or was to be stopped.
@@ -233,19 +236,11 @@ class _Patient(MySQLDialect_aiomysql):
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
         line = self.get_driver_connection(dbapi_connection)
-        given_up = False
-
-        def give_up() -> None:
-            nonlocal given_up
-            given_up = True
-            line.close()
-
-        late = asyncio.get_running_loop().call_later(ROLLBACK_S, give_up)
+        late = asyncio.get_running_loop().call_later(ROLLBACK_S, line.close)
         try:
             dbapi_connection.rollback()
         except self.loaded_dbapi.Error:
-            if not given_up:
-                raise
+            line.close()
         finally:
             late.cancel()
 

@@ -24,7 +24,7 @@ from stream.commit.batch import Batch
 from stream.commit.identity import survey_number
 from stream.commit.sealing import heartbeat, seal
 from stream.commit.takeover import left_behind, take_over_own
-from stream.errors import Fatal, Fenced, Held
+from stream.errors import Fatal, Fenced, Held, SkyburstError, Transient
 
 TABLES = ["level1", "ledger", "segments", "commits", "commit_ranges", "level1_repeat", "quarantine", "visit_part"]
 
@@ -80,6 +80,32 @@ async def test_the_fence_refuses_a_ledger_that_has_moved_and_nothing_of_the_batc
         assert await everything(url) == before
         again = await second.batch({0: [packet(5)], 2: [packet(9)]}, {0: 2})
         assert (await second.committer.commit(again)).new == 2, "its next append writes over what was not published"
+
+
+async def test_a_wait_that_a_fence_ends_is_over(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon goes on from the ledger: it must not say for ever that it waits."""
+    real, lost = commit_rows.write_repeats, [1]
+
+    async def losing(*arguments: Any) -> None:
+        await real(*arguments)
+        if lost:
+            lost.pop()
+            raise refusal(url, 2013)
+
+    async with writing(url, tmp_path / "a") as writer:
+        batch = await writer.batch({0: [packet(1)]}, {})
+        monkeypatch.setattr(commit_rows, "write_repeats", losing)
+        moves = [besides(execute(url, "UPDATE ledger SET next = 1 WHERE kafkaPartition = 0"))]
+
+        def tell(error: SkyburstError | None) -> None:
+            writer.told.append(error)
+            if moves:
+                moves.pop()()
+
+        writer.committer.tell = tell
+        with pytest.raises(Fenced):
+            await writer.committer.commit(batch)
+        assert [type(error) for error in writer.told] == [Transient, type(None)]
 
 
 async def test_another_instance_of_the_database_ends_the_daemon_at_its_next_commit(url: str, tmp_path: Path) -> None:

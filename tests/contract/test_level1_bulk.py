@@ -27,6 +27,7 @@ from stream.errors import Poison, Transient
 from stream.level1.rows import ready
 from stream.level1.write import insert_rows
 from stream.local import LocalMariadb
+from stream.tables import engine as engine_module
 from stream.tables.bulk import _offers_bulk
 from stream.tables.engine import level1_url as level1_url_of
 from stream.tables.engine import open_engine
@@ -201,6 +202,19 @@ async def test_a_server_that_refuses_the_command_gets_statements_in_the_same_tra
         await conn.commit()
     assert set(await stored(without_prepared)) == set(range(400))
     assert [record.message for record in caplog.records] == ["bulk_refused"]
+
+
+async def test_a_connection_that_was_refused_the_command_is_not_kept_for_ever(
+    level1_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "RECYCLE_S", 0)
+    engine = open_engine(level1_url)
+    async with engine.connect() as conn:
+        refused = await line(conn)
+        refused.bulk = False
+    async with engine.connect() as conn:
+        assert (await line(conn)) is not refused and (await line(conn)).bulk
+    await engine.dispose()
 
 
 def test_what_a_greeting_offers_is_read_where_mariadb_puts_it(level1_url: str) -> None:

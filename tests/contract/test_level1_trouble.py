@@ -93,6 +93,18 @@ def stop(mariadb: LocalMariadb) -> None:
         pass
 
 
+async def test_a_connection_that_is_lost_before_its_rollback_is_given_up_without_a_word(
+    server: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with server.connect() as conn:
+        number = (await conn.exec_driver_sql("SELECT CONNECTION_ID()")).scalar_one()
+        async with server.connect() as other:
+            await run(other, f"KILL {number}")
+    async with server.connect() as conn:
+        assert (await conn.exec_driver_sql("SELECT CONNECTION_ID()")).scalar_one() != number
+    assert caplog.records == []
+
+
 async def test_rows_that_a_frozen_process_has_only_locked_are_free_again(
     server: AsyncEngine, level1_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
