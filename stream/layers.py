@@ -41,7 +41,7 @@ class SecretUrl(SecretStr):
 
 def at_home(value: object) -> object:
     """For paths: ``~`` at the beginning is a home folder; shells leave it alone behind a flag, TOML everywhere."""
-    if isinstance(value, str) and value.startswith("~"):
+    if isinstance(value, str | Path) and str(value).startswith("~"):
         with suppress(RuntimeError):  # nobody has that name
             return str(Path(value).expanduser())
     return value
@@ -78,6 +78,7 @@ def read_secret(path: Path, what: str) -> str:
     Wrong
         ``setting``: it cannot be read. ``secret_readable``: everybody can.
     """
+    path = Path(str(at_home(path)))
     require_private(path, what)
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
@@ -111,7 +112,7 @@ class _ConfigFile(PydanticBaseSettingsSource):
         named = self.current_state.get("config")
         if not named:
             return {}
-        path = Path(str(named)).expanduser()
+        path = Path(str(at_home(str(named))))
         content = _read_toml(path)
         for name in TABLES:
             if not isinstance(content.get(name, {}), dict):

@@ -84,6 +84,8 @@ class Places:
         topics = self._topics(source, parts)
         parts = [part for part in parts if part[0] in topics and part[1] >= 0]
         if not parts:
+            # What was asked for last may be gone: nobody waits for an answer any more.
+            self.loop.call_soon_threadsafe(self._waiter.done)
             return {}
         known = self._ask(self._known(topics, parts))
         for part in parts:

@@ -353,11 +353,14 @@ class Poller:
         self._forget(parts)
 
     def _forget(self, parts: Sequence[Partition]) -> None:
+        asked = bool(self._unplaced)
         for part in parts:
             self._position.pop(part, None)
             self._ledger.pop(part, None)
             for some in (self._held, self._unplaced, self._trial):
                 some.discard(part)
+        if asked and not self._unplaced:
+            self._keeper.places(self._source, ())
         self._silent.forget(parts)
         metrics.ASSIGNED_PARTITIONS.set(len(self._source.assigned().difference(parts)))
         self._lags = {part: lag for part, lag in self._lags.items() if part in self._ledger}

@@ -22,6 +22,7 @@ LEAST = 1 << 20
 """Bytes below which a write goes the usual way: a live commit is small, and waits for the disk once, at its sync."""
 _ROOM = 4 << 20
 _SHORT = 4096
+"""Bytes below which to let go of the interpreter's lock takes longer than to copy."""
 _NONE = -1
 
 

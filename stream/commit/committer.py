@@ -175,7 +175,7 @@ class Committer:
                     # Another thread may read those that were known.
                     self._streams = self._streams | await streams_by_number(self.engine, missing)
                     break
-                except (SQLAlchemyError, OSError) as error:
+                except (SQLAlchemyError, OSError, SkyburstError) as error:
                     cause = translate(error)
                     if not isinstance(cause, Transient):
                         raise cause from error

@@ -26,7 +26,7 @@ async def stands(engine: AsyncEngine, commit: int, waiter: Waiter) -> bool:
             async with engine.connect() as connection:
                 found = (await connection.execute(query)).scalar_one_or_none()
                 await connection.rollback()
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, SkyburstError) as error:
             cause: SkyburstError = translate(error)
             if not isinstance(cause, Transient):
                 raise cause from error

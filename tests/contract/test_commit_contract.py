@@ -82,6 +82,25 @@ async def test_the_fence_refuses_a_ledger_that_has_moved_and_nothing_of_the_batc
         assert (await second.committer.commit(again)).new == 2, "its next append writes over what was not published"
 
 
+async def test_a_database_file_that_is_away_at_the_first_commit_is_waited_for(tmp_path: Path) -> None:
+    file, away = tmp_path / "l1.db", tmp_path / "moved.db"
+    await make_tables(f"sqlite:///{file}")
+    async with writing(f"sqlite:///{file}", tmp_path / "a") as writer:
+        batch, waits = await writer.batch({0: [packet(1)]}, {}), asyncio.Event()
+
+        def tell(error: SkyburstError | None) -> None:
+            writer.told.append(error)
+            waits.set()
+
+        writer.committer.tell = tell
+        file.rename(away)
+        commit = asyncio.create_task(writer.committer.commit(batch))
+        await asyncio.wait({commit, asyncio.create_task(waits.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        away.rename(file)
+        assert (await commit).new == 1
+        assert {error.code for error in writer.told if error} == {"level1_away"} and writer.told[-1] is None
+
+
 async def test_a_wait_that_a_fence_ends_is_over(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon goes on from the ledger: it must not say for ever that it waits."""
     real, lost = commit_rows.write_repeats, [1]
@@ -184,7 +203,7 @@ def refusal(url: str, number: int) -> OperationalError:
 async def test_a_lock_wait_or_a_deadlock_repeats_the_whole_transaction_from_the_fence(
     url: str, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, left = commit_rows.write_repeats, [2]
+    real, write, left, strict = commit_rows.write_repeats, commit_rows.write_rows, [2], list[bool]()
 
     async def failing(*arguments: Any) -> None:
         await real(*arguments)
@@ -192,13 +211,19 @@ async def test_a_lock_wait_or_a_deadlock_repeats_the_whole_transaction_from_the_
         if left[0] >= 0:
             raise refusal(url, number)
 
+    async def writing_rows(*arguments: Any, **how: bool) -> Any:
+        strict.append(how["strict"])
+        return await write(*arguments, **how)
+
     monkeypatch.setattr(commit_rows, "write_repeats", failing)
+    monkeypatch.setattr(commit_rows, "write_rows", writing_rows)
     async with writing(url, tmp_path / "a") as writer:
         done = await writer.committer.commit(await writer.batch({0: [packet(1), packet(1), packet(2)]}, {}))
         assert (done.new, done.repeated) == (2, 1)
         assert writer.points.passed.count("after_fence") == 3 and writer.points.passed.count("after_sync") == 1
         waited = {"level1_busy"} if url.startswith("sqlite") else {"deadlock" if number == 1213 else "lock_wait"}
         assert {error.code for error in writer.told if error} == waited and writer.told[-1] is None
+        assert strict == ([True, False, False] if "deadlock" in waited else [True] * 3), "behind a deadlock it asks"
         assert {name: len(found) for name, found in (await everything(url)).items()} == {
             "level1": 2, "ledger": 4, "segments": 1, "commits": 1, "commit_ranges": 1, "level1_repeat": 1,
             "quarantine": 0, "visit_part": 1,

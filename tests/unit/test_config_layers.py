@@ -43,12 +43,19 @@ def test_the_config_file_may_come_from_the_environment(tmp_path: Path, monkeypat
 def test_a_path_may_begin_at_home_wherever_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config(tmp_path, 'alertdb = "~/alerts"\nkafka_ca = "~/ca.pem"\n')
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "password").write_text("s3cret")
+    (tmp_path / "password").chmod(0o600)
     monkeypatch.setenv("SKYBURST_SURVEY", "~/mine.toml")
+    monkeypatch.setenv("SKYBURST_KAFKA_PASSWORD_FILE", "~/password")
     settings = Settings.load({"schemas": "~/schemas"}, config=Path("~/skyburst.toml"))
+    assert settings.value("kafka_password") == "s3cret"
+    assert Settings.load({"kafka_ca": Path("~/ca.pem")}).kafka_ca == tmp_path / "ca.pem"
     paths = [settings.value("alertdb"), str(settings.kafka_ca), settings.survey, settings.value("schemas")]
     assert paths == [f"{tmp_path}/{name}" for name in ("alerts", "ca.pem", "mine.toml", "schemas")]
     for kept in ("~no-such-user/alerts", "s3://bucket/~me"):
         assert Settings.load({"alertdb": kept}).value("alertdb") == kept
+    with pytest.raises(Wrong, match="config file ~no-such-user/x cannot be read"):
+        Settings.load(config=Path("~no-such-user/x"))
 
 
 def test_a_config_file_that_is_a_pipe_is_read_once_for_all_settings() -> None:

@@ -24,6 +24,7 @@ from stream.codec.lookup import SchemaAway, SchemaUnknown
 from stream.codec.schema import WriterSchema
 from stream.commit import ledger
 from stream.commit.identity import Daemon, next_generation
+from stream.commit.waiting import Tell
 from stream.errors import Fatal, Held, SkyburstError, Transient
 from stream.tables.engine import open_engine
 from stream.tables.migrate import migrate
@@ -105,14 +106,16 @@ async def count(engine: AsyncEngine, name: str) -> int:
         return int((await connection.exec_driver_sql(f"SELECT count(*) FROM {name}")).scalar_one())
 
 
-async def places(engine: AsyncEngine, holds: Holds, start: rules.Start = "earliest") -> Places:
+async def places(
+    engine: AsyncEngine, holds: Holds, start: rules.Start = "earliest", tell: Tell = lambda _: None
+) -> Places:
     """The places of a daemon that started on this database just now."""
     return Places(
         asyncio.get_running_loop(),
         engine,
         (await Daemon.start(engine)).instance,
         holds,
-        tell=lambda _: None,
+        tell=tell,
         start=start,
         numbers={},
         streams={},
@@ -283,6 +286,23 @@ async def test_a_ledger_that_does_not_answer_is_not_waited_for_without_end(
     with pytest.raises(Transient) as caught:
         await of(await places(engine, Holding().holds), ScriptedSource(), A)
     assert caught.value.code == "level1_away"
+
+
+async def test_a_wait_for_the_ledger_is_over_once_nothing_is_asked_for(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise Transient("level1_away", "made by the test")
+
+    monkeypatch.setattr(rules, "PLACES_S", 0.1)
+    monkeypatch.setattr(rules, "newest_generation", away)
+    told = list[SkyburstError | None]()
+    begun = await places(engine, Holding().holds, tell=told.append)
+    with pytest.raises(Transient):
+        await of(begun, ScriptedSource(), A)
+    assert told and None not in told
+    assert await of(begun, ScriptedSource()) == {}
+    assert told[-1] is None
 
 
 async def test_what_waits_for_a_schema_is_read_again_only_once_it_is_there_and_asked_for_less_and_less() -> None:

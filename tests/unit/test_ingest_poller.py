@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from doubles.scripted_source import ScriptedSource, Step, records
 
@@ -107,6 +108,27 @@ def test_what_has_no_place_after_a_reset_is_neither_fetched_nor_posted() -> None
     last = [news for news in one.posted if isinstance(news, Polled)][1:]
     assert [news.position for news in last] == [{A: 3}, {B: 2}] and last[0].nbytes == 1
     assert not one.source.paused
+
+
+def test_the_ledger_hears_that_what_could_not_be_placed_is_gone() -> None:
+    class Asked(Ledger):
+        asked: ClassVar[list[Sequence[Partition]]] = []
+
+        def places(self, source: Source, parts: Sequence[Partition]) -> Mapping[Partition, int]:
+            self.asked.append(tuple(parts))
+            return super().places(source, parts)
+
+        def dropped(self) -> None:
+            """Nobody commits here what is revoked."""
+
+    one = Polling(Asked(p0=0, p1=LATER, p2=0))
+    one.run(
+        lambda: one.source.give(A, B, C),
+        lambda: one.source.take_away(A),
+        lambda: one.source.take_away(B),
+        lambda: one.source.take_away(C),
+    )
+    assert Asked.asked == [(A, B, C), ()]
 
 
 def test_records_before_the_trouble_that_stops_their_partition_in_the_same_poll_are_posted() -> None:
