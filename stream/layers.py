@@ -39,12 +39,16 @@ class SecretUrl(SecretStr):
         return _shown(self.get_secret_value())
 
 
+def from_home(path: Path) -> Path:
+    """The path, whose ``~`` at the beginning is a home folder: shells leave it alone behind a flag, TOML everywhere."""
+    with suppress(RuntimeError):  # nobody has that name
+        return path.expanduser()
+    return path
+
+
 def at_home(value: object) -> object:
-    """For paths: ``~`` at the beginning is a home folder; shells leave it alone behind a flag, TOML everywhere."""
-    if isinstance(value, str | Path) and str(value).startswith("~"):
-        with suppress(RuntimeError):  # nobody has that name
-            return str(Path(value).expanduser())
-    return value
+    """What a setting that may be a path is given, as `from_home`; anything else, a URL for instance, as it is."""
+    return str(from_home(Path(value))) if isinstance(value, str | Path) and str(value).startswith("~") else value
 
 
 HomePath = Annotated[Path, BeforeValidator(at_home)]
@@ -78,7 +82,7 @@ def read_secret(path: Path, what: str) -> str:
     Wrong
         ``setting``: it cannot be read. ``secret_readable``: everybody can.
     """
-    path = Path(str(at_home(path)))
+    path = from_home(path)
     require_private(path, what)
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
@@ -112,7 +116,7 @@ class _ConfigFile(PydanticBaseSettingsSource):
         named = self.current_state.get("config")
         if not named:
             return {}
-        path = Path(str(at_home(str(named))))
+        path = from_home(Path(str(named)))
         content = _read_toml(path)
         for name in TABLES:
             if not isinstance(content.get(name, {}), dict):

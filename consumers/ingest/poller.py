@@ -43,7 +43,8 @@ class Keeper(Protocol):
     def places(self, source: Source, parts: Sequence[Partition]) -> Mapping[Partition, int]:
         """The ledger's place of each partition that may be read now, `LATER` where it cannot be told yet.
 
-        What is held is left out. A partition of -1 asks whether its whole topic can be read again.
+        What is held is left out. A partition of -1 asks whether its whole topic can be read again. No parts tell that
+        nobody waits for an answer any more.
         """
         ...
 

@@ -16,7 +16,7 @@ from tests.bench import many, report
 from tests.bench.archive import look_up
 from tests.bench.drain import Rate, compress, consume, drain
 from tests.bench.live import live
-from tests.bench.measures import DRAIN, MANY, NAIVE, RAW, WARMING_UP, ZSTD, Results, measures
+from tests.bench.measures import DRAIN, MANY, NAIVE, RAW, READINGS, WARMING_UP, ZSTD, Results, measures
 from tests.bench.naive import naive
 from tests.bench.packets import Packets, fill, make, make_huge
 from tests.bench.place import empty_place
@@ -27,7 +27,6 @@ from tests.bench.start import first_commit
 PARTS = ("drain62", "big", "live", "burst", "alert", "drain265", "real", "memory", "start")
 FOLDER = "SKYBURST_BENCH_FOLDER"
 RATE = 260.0
-WARMING = 8
 """Times that a topic is read before its drains are counted."""
 
 
@@ -99,7 +98,7 @@ class Bench:
 
     def _warm(self, topic: str, packets: Packets) -> None:
         """Read the topic and drain it before the rounds: in its first minute a broker compiles its own code."""
-        for _ in range(WARMING):
+        for _ in range(READINGS):
             consume(self._servers, topic, packets)
         with empty_place(self._servers, topic) as place:
             self._rate(packets.size, WARMING_UP, drain(place, packets))

@@ -12,6 +12,8 @@ from tests.bench.live import Live
 from tests.bench.stall import Stalled
 
 RAW, ZSTD, DRAIN, NAIVE, MANY = "librdkafka alone", "zstd-1, one core", "skyburst ingest", "the naive way", "many rows"
+READINGS = 8
+"""How often a topic is read before its rounds."""
 WARMING_UP = "skyburst ingest, once before"
 """Shown and kept, but in no ratio."""
 

@@ -19,7 +19,7 @@ import zstandard
 from stream.config import IngestSettings
 from stream.local.jars import VERSION as KAFKA
 from tests.bench.drain import Rate
-from tests.bench.measures import Measure, Results, measures
+from tests.bench.measures import READINGS, Measure, Results, measures
 from tests.bench.servers import MARIADB_OPTIONS, Servers
 
 _SHOWN = ("batch_bytes", "batch_age_s", "inflight_bytes", "fetch_queue_kb", "compress_threads")
@@ -95,10 +95,10 @@ def as_page(results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
         "",
         "## Drains",
         "",
-        "Medians over the interleaved rounds. Before them each topic is read eight times and drained once, which is in",
-        "no ratio: a broker that was just started compiles its own code on the same processors, and its first drain",
-        "may be a quarter slower. A drain's clock runs from its first assignment to its last commit. CPU seconds are",
-        "of what is measured, then of MariaDB, Kafka and everything else on the machine meanwhile.",
+        f"Medians over the interleaved rounds. Before them each topic is read {READINGS} times and drained once,",
+        "which is in no ratio: a broker that was just started compiles its own code on the same processors, and its",
+        "first drain may be a quarter slower. A drain's clock runs from its first assignment to its last commit. CPU",
+        "seconds are of what is measured, then of MariaDB, Kafka and everything else on the machine meanwhile.",
         "",
         *table(
             ("packets", "what", "alerts/s", "MB/s", "CPU s per 1000", "peak MB", "servers, others: CPU s"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.ingest.batches import RawBatch
@@ -128,6 +129,13 @@ async def make_tables(url: str) -> None:
     engine = open_engine(url)
     await migrate(engine, 20260101, 20260401)
     await engine.dispose()
+
+
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with tables, of the kind that the fixture's parameter begins with."""
+    made: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
+    await make_tables(made)
+    return made
 
 
 def besides(work: Coroutine[Any, Any, None]) -> Callable[[], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from committing import Writer, make_tables, writing
+from committing import Writer, database, writing
 from doubles.ingest_live import execute
 from doubles.ingest_run import packet
 
@@ -17,9 +17,7 @@ from stream.errors import Fenced
 @pytest.fixture(params=["mariadb", "sqlite"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with tables, once of each kind."""
-    made: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
-    await make_tables(made)
-    return made
+    return await database(request, tmp_path)
 
 
 async def kept(writer: Writer, source: int, starts: dict[int, int]) -> None:

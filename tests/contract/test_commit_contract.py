@@ -10,7 +10,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from committing import Writer, besides, make_tables, survey, writing
+from committing import Writer, besides, database, make_tables, survey, writing
 from doubles.disk import Fault, ForgetfulDisk, on
 from doubles.ingest_live import execute, rows
 from doubles.ingest_run import MJD, packet
@@ -32,9 +32,7 @@ TABLES = ["level1", "ledger", "segments", "commits", "commit_ranges", "level1_re
 @pytest.fixture(params=["mariadb", "sqlite"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with tables, once of each kind."""
-    made: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
-    await make_tables(made)
-    return made
+    return await database(request, tmp_path)
 
 
 async def everything(url: str) -> dict[str, list[tuple[Any, ...]]]:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from committing import make_tables
+from committing import database
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.ingest.again import Came, Redriver, Stays
@@ -27,9 +27,7 @@ SURVEY, NIGHT, SCHEMA = 1, 20260306, 1101
 @pytest.fixture(params=["mariadb", "sqlite"])
 async def engine(request: pytest.FixtureRequest, tmp_path: Any) -> AsyncIterator[AsyncEngine]:
     """A database of each kind with `MANY` records in quarantine."""
-    url: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
-    await make_tables(url)
-    made = open_engine(url)
+    made = open_engine(await database(request, tmp_path))
     async with made.begin() as connection:
         await insert_quarantine(connection, [(held(r), (7, 0, r.offset)) for r in records(MANY)], SURVEY, 5)
     yield made

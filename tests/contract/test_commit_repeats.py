@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pymysql
 import pytest
-from committing import besides, make_tables, writing
+from committing import besides, database, make_tables, writing
 from doubles.ingest_live import execute, rows
 from doubles.ingest_run import packet
 from sqlalchemy.exc import OperationalError
@@ -25,9 +25,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     """A database with tables: once of each kind, and once as if the server did not offer its bulk command."""
     if request.param == "mariadb without bulk":
         monkeypatch.setattr(bulk, "_BULK", 0)
-    made: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
-    await make_tables(made)
-    return made
+    return await database(request, tmp_path)
 
 
 @pytest.fixture

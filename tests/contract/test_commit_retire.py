@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from committing import Writer, make_tables, survey, writing
+from committing import Writer, database, survey, writing
 from doubles.ingest_live import rows
 from doubles.ingest_run import MJD, NIGHT, packet
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,9 +23,7 @@ OLD = MJD - 90
 @pytest.fixture(params=["mariadb", "sqlite"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with tables, once of each kind."""
-    made: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
-    await make_tables(made)
-    return made
+    return await database(request, tmp_path)
 
 
 async def kept(writer: Writer, source: int, offset: int, mjd: float) -> None:

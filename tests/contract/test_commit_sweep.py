@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from committing import Meanwhile, Writer, make_tables, writing
+from committing import Meanwhile, Writer, database, writing
 from doubles.ingest_live import execute, rows
 from doubles.ingest_run import packet
 
@@ -26,9 +26,7 @@ PLACES = ("commit_ranges", "ledger")
 @pytest.fixture(params=["mariadb", "sqlite"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with tables, once of each kind."""
-    made: str = f"sqlite:///{tmp_path}/l1.db" if request.param == "sqlite" else request.getfixturevalue("level1_url")
-    await make_tables(made)
-    return made
+    return await database(request, tmp_path)
 
 
 async def make_three_segments(writer: Writer) -> None:
